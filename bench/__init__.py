@@ -1,0 +1,1 @@
+"""What tether costs beside its peers: `python -m bench` (see README.md)."""

@@ -1,0 +1,162 @@
+"""Memory of one live context, by tracemalloc, bytes each."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
+from bench._measure import Bar, Case, Run, Side
+from bench.scopes import HOUR
+from tether import Scope, background
+
+LIVE = 5_000
+MOST = 200.0
+Body = Callable[[asyncio.Event], Awaitable[None]]
+
+
+class Meter:
+    """Counts the bytes that are allocated while it is entered, and not freed."""
+
+    def __enter__(self) -> Meter:
+        gc.collect()
+        tracemalloc.start()
+        self._before, _ = tracemalloc.get_traced_memory()
+        self.taken = 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        self.taken = after - self._before
+
+
+def derived(make: Callable[[Scope], Scope], hook: bool = False) -> Run:
+    """Contexts below one request, nothing waiting on them (or an after_func each)."""
+
+    def run(n: int) -> int:
+        with background().with_cancel() as root:
+            kept: list[Scope | None] = [None] * n
+            stops: list[object] = [None] * n
+            with Meter() as meter:
+                for index in range(n):
+                    scope = make(root)
+                    kept[index] = scope
+                    if hook:
+                        stops[index] = scope.after_func(gc.collect)
+            for index, scope in enumerate(kept):
+                stop = stops[index]
+                if callable(stop):
+                    stop()
+                if scope is not None:
+                    scope.cancel()
+        return meter.taken
+
+    return run
+
+
+def chained(n: int) -> int:
+    """Each context below the one before it."""
+    made = [background().with_cancel()] * (n + 1)
+    with Meter() as meter:
+        for index in range(n):
+            made[index + 1] = made[index].with_timeout(HOUR - index)
+    for scope in reversed(made):
+        scope.cancel()
+    return meter.taken
+
+
+async def in_tasks(n: int, body: Body) -> int:
+    """So many tasks that run a body until they are told to end."""
+    over = asyncio.Event()
+    tasks: list[asyncio.Future[None] | None] = [None] * n
+    with Meter() as meter:
+        for index in range(n):
+            tasks[index] = asyncio.ensure_future(body(over))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    over.set()
+    await asyncio.gather(*(task for task in tasks if task is not None))
+    return meter.taken
+
+
+async def nothing(over: asyncio.Event) -> None:
+    await over.wait()
+
+
+def inside(make: Callable[[], AbstractContextManager[object]]) -> Body:
+    async def body(over: asyncio.Event) -> None:
+        with make():
+            await over.wait()
+
+    return body
+
+
+def inside_async(make: Callable[[], AbstractAsyncContextManager[object]]) -> Body:
+    async def body(over: asyncio.Event) -> None:
+        async with make():
+            await over.wait()
+
+    return body
+
+
+def entered(make: Callable[[], Body]) -> Run:
+    """A scope entered in a task of its own, less what the bare task takes."""
+
+    async def run(n: int) -> int:
+        body = make()
+        await in_tasks(2, body)  # imports and caches are not counted
+        bare = await in_tasks(n, nothing)
+        return await in_tasks(n, body) - bare
+
+    return run
+
+
+def anyio_fail_after() -> Body:
+    import anyio
+
+    return inside(lambda: anyio.fail_after(HOUR))
+
+
+def tether_below() -> Body:
+    root = background().with_cancel()
+
+    def make() -> AbstractContextManager[object]:
+        return root.with_timeout(HOUR)
+
+    body = inside(make)
+
+    async def then_cancel(over: asyncio.Event) -> None:
+        await body(over)
+        root.cancel()  # the first that ends is late enough: all were told to end
+
+    return then_cancel
+
+
+def cases(*, quick: bool = False) -> list[Case]:
+    """Contexts that nobody waits on, and scopes that a task has entered."""
+    bar = (Bar(MOST),)
+    timeout = derived(lambda root: root.with_timeout(HOUR))
+    hooked = derived(lambda root: root.with_timeout(HOUR), hook=True)
+    alone = [
+        Side("with_cancel", derived(lambda root: root.with_cancel()), bars=bar),
+        Side("with_timeout", timeout, bars=bar),
+        Side("with_timeout, in a chain", chained, bars=bar),
+        Side("with_timeout and an after_func", hooked),
+    ]
+    plain = entered(lambda: inside_async(lambda: asyncio.timeout(HOUR)))
+    ours = entered(lambda: inside(lambda: background().with_timeout(HOUR)))
+    tasks = [
+        Side("asyncio.timeout", plain, "asyncio"),
+        Side("tether, with_timeout", ours, "asyncio"),
+        Side("tether, below a request", entered(tether_below), "asyncio"),
+        Side("anyio.fail_after", entered(anyio_fail_after), "asyncio"),
+    ]
+    live = 200 if quick else LIVE
+    return [
+        Case("nobody waits", "with_timeout", alone, unit="bytes", n=live),
+        Case("entered in a task", "asyncio.timeout", tasks, unit="bytes", n=live),
+    ]

@@ -1,0 +1,33 @@
+"""Arguments that are wrong are refused at the call, with the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ._errors import NAN, NOT_A_CAUSE, NOT_A_NUMBER, NOT_CALLABLE
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def seconds_(name: str, value: object) -> float:
+    """`value` as a float; TypeError unless it is a number, ValueError for NaN."""
+    if not isinstance(value, float):
+        if isinstance(value, str) or not hasattr(type(value), "__float__"):
+            raise TypeError(NOT_A_NUMBER.format(name=name, value=value))
+        value = float(value)  # type: ignore[arg-type]
+    if value != value:
+        raise ValueError(NAN.format(name=name))
+    return value
+
+
+def callable_(name: str, value: F) -> F:
+    if not callable(value):
+        raise TypeError(NOT_CALLABLE.format(name=name, value=value))
+    return value
+
+
+def cause_(value: object) -> BaseException | None:
+    if value is None or isinstance(value, BaseException):
+        return value
+    raise TypeError(NOT_A_CAUSE.format(value=value))

@@ -1,0 +1,114 @@
+"""The exceptions, and every message text.
+
+    ContextError(Exception)
+    ├── Canceled                          "context canceled"
+    └── DeadlineExceeded(TimeoutError)    "context deadline exceeded"
+
+`str(exc)` is Go's text, always the same, so that logs can be searched for it. What
+happened to whom is `exc.detail`, which is worked out when somebody asks: most of
+these exceptions are caught and never printed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from ._context import Context
+
+NIL_PARENT = "cannot create context from nil parent"
+NIL_KEY = "nil key"
+NOT_A_KEY = (
+    "a context key is a tether.Key, not {kind}; "
+    'make one per meaning: REQUEST_ID: Key[str] = Key("request-id")'
+)
+NOT_A_NUMBER = "{name} is a number of seconds, not {value!r}"
+NAN = "{name} is not a number (NaN)"
+NOT_CALLABLE = "{name} takes a function to call, not {value!r}"
+NOT_A_CAUSE = "a cause is an exception or None, not {value!r}"
+NOT_A_COUNT = "every is a whole number of at least 1, not {value!r}"
+ENTERED_TWICE = (
+    "a scope is entered once; derive another with with_cancel() ({site} made this one)"
+)
+LEFT_WITHOUT_ENTER = "this scope was never entered; use it as: with scope: ..."
+BLOCKING_ON_LOOP = (
+    "{name}() would block the event loop of this thread; in a task use: {cure}"
+)
+NOT_IN_A_TASK = "async with needs a running task; in a thread use: with"
+SYNC_IN_A_TASK = (
+    "leaving interrupting() may have to wait, which would block the event loop of "
+    "this thread; in a task use: async with"
+)
+SIGNAL_OF_A_CONTEXT = (
+    "this signal belongs to a context and follows it; cancel the scope instead"
+)
+NEVER_CANCELED = "the scope made at {site} was never canceled; use it in a with block"
+
+BUDGET_RAN_OUT = "the {budget:.6g} s budget set at {site} ran out"
+DEADLINE_PASSED = "the deadline set at {site} had passed when it was set"
+CANCELED_AT = "the context made at {site} was canceled"
+BLOCK_LEFT = (
+    "the with block that owned this context has ended ({site}); "
+    "use the outer context after the block"
+)
+TOO_LITTLE_LEFT = "{wanted:.6g} s are needed and {left:.6g} s are left"
+CAUSED_BY = ": {cause}"
+LEFT_ABOVE = "; {left:.6g} s are left above it"
+OF_ROOT = " [{label}]"
+AT_ITEM = "canceled at item {index}"
+
+
+class ContextError(Exception):
+    """A context is over: what `check()` and every wait raise when it ends.
+
+    Catch this one to treat a cancel and a deadline alike. `exc.ctx` is the context
+    that ended (None where it is not known, for example after pickling): compare it
+    to tell your own budget from the caller's.
+    """
+
+    text = "context ended"
+    ctx: Context | None
+
+    def __init__(self, detail: str | None = None, *, ctx: Context | None = None):
+        super().__init__(self.text)
+        self.ctx = ctx
+        self._detail = detail
+        self._notes: list[str] | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def detail(self) -> str:
+        """Whose end this is: the budget, where it was set, the cause, what is left."""
+        if self._detail is None:
+            self._detail = self.text if self.ctx is None else self.ctx._tell_end()
+        return self._detail
+
+    def add_detail(self, more: str) -> None:
+        """Say more about what happened."""
+        self._detail = f"{self.detail}; {more}"
+
+    @property
+    def __notes__(self) -> list[str]:
+        # A traceback prints the notes of an exception; this way it shows the detail
+        # of those that are printed and costs nothing for all others.
+        if self._notes is None:
+            self._notes = [] if self.detail == self.text else [self.detail]
+        return self._notes
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        # Without its context: that belongs to this process.
+        return type(self), (self.detail,)
+
+
+class Canceled(ContextError):
+    """Somebody canceled the context, or the block that owned it was left."""
+
+    text = "context canceled"
+
+
+class DeadlineExceeded(ContextError, TimeoutError):
+    """The context's time ran out. It is a `TimeoutError`, so old handlers catch it."""
+
+    text = "context deadline exceeded"

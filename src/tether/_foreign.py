@@ -1,0 +1,129 @@
+"""A user-made context as a node of the tree.
+
+The library's own nodes are looked at; a user-made context is listened to. Every scope
+made below one registers with it once, at birth, and unregisters when it ends. A plain
+wrapper, which hands out the `done_signal()` of a context of ours that its `value()`
+leads to, is seen through: what is made below it joins that context directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
+
+from . import _clock, _timers
+from ._clock import INF
+from ._errors import Canceled, ContextError, DeadlineExceeded
+from ._keys import Key
+from ._tree import NO_DEADLINE, Claim, End, Hook, Node
+
+if TYPE_CHECKING:
+    from ._context import Context
+
+# Under this key a context answers with the nearest scope that can end it.
+SCOPE: Key[Node] = Key("tether.scope")
+
+
+@final
+class Foreign(Node):
+    """Stands where a scope would stand in `_up` of what hangs below the context."""
+
+    __slots__ = ("_ctx", "_removes")
+
+    def __init__(self, ctx: Context, deadline: float) -> None:
+        self._ctx = ctx
+        self._removes: dict[Hook | Node, Callable[[], bool]] = {}
+        self._parent = ctx
+        self._up = self._end = self._hooks = self._stack = None
+        self._deadline = deadline
+        self._cause = NO_DEADLINE
+
+    def _ended(self) -> End | None:
+        if not self._ctx.done_signal().is_set():
+            return None
+        ctx = self._ctx
+        err = ctx.err()
+        cause = ctx.cause()
+        error: type[ContextError] | BaseException
+        if err is None:  # a signal without an error: take it for a cancel
+            error = Canceled
+        elif type(err) in (Canceled, DeadlineExceeded):
+            error = Canceled if type(err) is Canceled else DeadlineExceeded
+        else:
+            error = err
+        if cause is err or (cause is not None and type(cause) is error):
+            cause = None if isinstance(error, type) else cause
+        return End(error, cause, _clock.now(), source=ctx)
+
+    _look = _ended
+
+    def _attach(self, hook: Hook | Node) -> bool:
+        if self._ctx.done_signal().is_set():
+            return False
+        assert not isinstance(hook, Node)
+        self._removes[hook] = self._ctx.done_signal().add_callback(hook._fire)
+        return True
+
+    def _detach(self, hook: Hook | Node) -> bool:
+        remove = self._removes.pop(hook, None)
+        return remove is not None and remove()
+
+
+@final
+class Watch:
+    """The registration of one scope with the user-made context it was made below.
+
+    It hangs on the scope, to unregister when that ends, so it needs the scope's timer.
+    """
+
+    __slots__ = ("_deadline", "_foreign", "_remove", "_scope")
+
+    def __init__(self, scope: Node, foreign: Foreign, after_func: bool) -> None:
+        self._scope: Node | None = scope
+        self._foreign = foreign
+        # In the scope's hooks, so that its own end is told here.
+        scope._hooks = {self: None}
+        self._deadline = INF if isinstance(scope._deadline, Claim) else scope._deadline
+        if self._deadline != INF:
+            _timers.threads.add(self)
+        ctx = foreign._ctx
+        if after_func:
+            self._remove = ctx.after_func(self._report)
+        else:
+            self._remove = ctx.done_signal().add_callback(self._report)
+
+    def _report(self) -> None:
+        """The context has ended: capture how."""
+        scope, self._scope = self._scope, None
+        if scope is None:
+            return
+        end = self._foreign._ended()
+        if end is None:  # reported, though its signal is not set (yet)
+            end = End(Canceled, None, _clock.now(), source=self._foreign._ctx)
+        scope._look()  # its own deadline may have come first
+        scope._commit(end)
+
+    def _due(self) -> None:
+        scope = self._scope
+        if scope is not None:
+            scope._ended()
+
+    def _fire(self) -> None:
+        """The scope has ended."""
+        self._scope = None
+        if self._deadline != INF:
+            _timers.threads.discard(self)
+        self._remove()
+
+
+def join(ctx: Context) -> tuple[Node | None, float]:
+    """What can end a user-made context, and its deadline as tether takes it."""
+    inner = ctx.value(SCOPE)
+    if isinstance(inner, Node) and ctx.done_signal() == inner.done_signal():  # type: ignore[attr-defined]
+        return inner, inner._deadline
+    when = INF if ctx.deadline is None else Claim(ctx.deadline)
+    return Foreign(ctx, when), when
+
+
+# A node that stands for a context, to derive from; set by the module that makes nodes.
+adopt: Callable[[Context], Context]

@@ -1,0 +1,187 @@
+"""What may hang on a context: functions, signals, file descriptors.
+
+Each is told once, by whichever thread finds the end, and hands on: a function to the
+pool, a wait to its thread or loop. None runs user code where it is told, except the
+callbacks of a `Signal`, which say so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, final
+from weakref import WeakKeyDictionary, ref
+
+from . import _pool, _timers
+from ._clock import INF
+from ._errors import SIGNAL_OF_A_CONTEXT
+from ._foreign import Foreign
+from ._tree import Claim, Hook, Node, Signal
+
+if TYPE_CHECKING:
+    from ._context import Context
+
+
+def real_deadline(node: Node | None) -> float:
+    """When the clock ends the node; not what a user-made context claims."""
+    if node is None or isinstance(node._deadline, Claim):
+        return INF
+    return node._deadline
+
+
+@final
+class AfterFunc:
+    """A function that runs in the pool when a context ends, once, unless stopped."""
+
+    __slots__ = ("_deadline", "_func", "_node", "_stopped")
+
+    def __init__(self, node: Node | None, func: Callable[[], object]) -> None:
+        self._func = func
+        self._node = node
+        self._stopped = False
+        self._deadline = real_deadline(node)
+
+    def start(self) -> None:
+        node = self._node
+        if node is None:
+            return  # nothing can end the context
+        if not node._attach(self):
+            self._fire()
+        elif self._deadline != INF:
+            _timers.threads.add(self)
+
+    def _due(self) -> None:
+        if self._node is not None:
+            self._node._ended()
+
+    def _fire(self) -> None:
+        if self._deadline != INF:
+            _timers.threads.discard(self)
+        _pool.submit((self._func,))
+
+    def stop(self) -> bool:
+        """Whether it is now never run; False: it is running, has run, or was stopped."""
+        if self._node is None:
+            stopped, self._stopped = self._stopped, True
+            return not stopped
+        if not self._node._detach(self):
+            return False
+        if self._deadline != INF:
+            _timers.threads.discard(self)
+        return True
+
+
+@final
+class Callback:
+    """A callback of `ctx.done_signal()`: runs in the thread that finds the end."""
+
+    __slots__ = ("_deadline", "_fire", "_node")
+
+    def __init__(self, node: Node, func: Callable[[], object]) -> None:
+        self._fire = func
+        self._node = node
+        self._deadline = real_deadline(node)
+
+    def _due(self) -> None:
+        self._node._ended()
+
+    def remove(self) -> bool:
+        if self._deadline != INF:
+            _timers.threads.discard(self)
+        return self._node._detach(self)
+
+
+@final
+class DoneSignal(Signal):
+    """The signal of a context of ours: a view of the node that ends it."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, node: Node | None) -> None:
+        super().__init__()
+        self._node = node
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DoneSignal) and other._node is self._node
+
+    def __hash__(self) -> int:
+        return hash(id(self._node))
+
+    def is_set(self) -> bool:
+        return self._node is not None and self._node._ended() is not None
+
+    def set(self) -> None:
+        raise RuntimeError(SIGNAL_OF_A_CONTEXT)
+
+    def add_callback(self, callback: Callable[[], object]) -> Callable[[], bool]:
+        if self._node is None:
+            return super().add_callback(callback)
+        hook = Callback(self._node, callback)
+        if not self._node._attach(hook):
+            callback()
+        elif hook._deadline != INF:
+            _timers.threads.add(hook)
+        return hook.remove
+
+
+@final
+class Fileno:
+    """A file descriptor that becomes readable when the context ends.
+
+    It hangs on the node and on what is above the node, but does not hook the one into
+    the other: so a context that is dropped is collected, and the descriptor is closed.
+    """
+
+    __slots__ = ("__weakref__", "_deadline", "_node", "_up", "read", "write")
+
+    def __init__(self, node: Node | None) -> None:
+        if hasattr(os, "eventfd"):
+            self.read = self.write = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        else:
+            self.read, self.write = os.pipe()
+        self._deadline = real_deadline(node)
+        self._node = self._up = None
+        if node is None:
+            return
+        self._node = ref(node, self._gone)
+        if isinstance(node, Foreign):
+            hooked = node._attach(self)
+        else:
+            self._up = node._up
+            hooked = self._up is None or self._up._attach(self)
+            hooked = hooked and node._attach_here(self)
+        if not hooked:
+            self._fire()
+        elif self._deadline != INF:
+            _timers.threads.add(self)
+
+    def _due(self) -> None:
+        node = None if self._node is None else self._node()
+        if node is not None:
+            node._ended()
+
+    def _fire(self) -> None:
+        # Twice when both the node and its parent tell; readable all the same.
+        if self.write >= 0:
+            os.write(self.write, b"\1\0\0\0\0\0\0\0")
+
+    def _gone(self, _: object) -> None:
+        if self._up is not None:
+            self._up._detach(self)
+        if self._deadline != INF:
+            _timers.threads.discard(self)
+        for fd in {self.read, self.write}:
+            os.close(fd)
+        self.read = self.write = -1
+
+
+_filenos: WeakKeyDictionary[object, Fileno] = WeakKeyDictionary()
+
+
+def fileno(ctx: Context, node: Node | None) -> int:
+    """The descriptor of the node that ends `ctx`, made at the first call."""
+    key: object = ctx if node is None or isinstance(node, Foreign) else node
+    found = _filenos.get(key)
+    if found is None:
+        found = _filenos.setdefault(key, Fileno(node))
+    return found.read

@@ -1,0 +1,461 @@
+"""Scope, background(), todo(), current(): the contexts that tether makes.
+
+Each is a node of the tree and a Context at once: two objects would cost twice. Only a
+`Scope` can end by itself; the others (`_Plain`: values, detached ones, the roots) end
+with the nearest scope above, their `_up`.
+
+Deriving, entering and leaving are paid for by every request. They are written out, with
+few calls, and their cost is measured in `bench`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, TypeVar, cast, final
+
+from . import _clock, _describe, _foreign, _hooks, _interrupt
+from ._checks import cause_, seconds_
+from ._clock import INF
+from ._context import Context
+from ._current import var as _current
+from ._errors import (
+    ENTERED_TWICE,
+    LEFT_WITHOUT_ENTER,
+    NEVER_CANCELED,
+    NIL_KEY,
+    NIL_PARENT,
+    NOT_A_KEY,
+    Canceled,
+    DeadlineExceeded,
+)
+from ._foreign import SCOPE, Foreign, Watch
+from ._interrupt import ANYIO, Stack, current_stack
+from ._keys import ELSEWHERE, Key, Value
+from ._tree import (
+    ADOPTED,
+    DETACHED,
+    ENTERED,
+    GIL,
+    LEFT,
+    NEW,
+    NO_DEADLINE,
+    ROOT,
+    VALUE,
+    Claim,
+    End,
+    Node,
+    Signal,
+    lock,
+)
+
+T = TypeVar("T")
+
+_new = object.__new__
+_frame = sys._getframe
+_modules = sys.modules
+
+
+class _Made(Node, Context):
+    """What the contexts that tether makes have in common."""
+
+    __slots__ = ()
+
+    _values: Value | None
+
+    def with_cancel(self, *, label: str | None = None) -> Scope:
+        return _derive(self, INF, 0.0, None, label, _frame(1))
+
+    def with_timeout(
+        self,
+        seconds: float,
+        cause: BaseException | None = None,
+        *,
+        reserve: float = 0.0,
+        label: str | None = None,
+    ) -> Scope:
+        if seconds.__class__ is not float or seconds != seconds:
+            seconds = seconds_("seconds", seconds)
+        when = _clock.now() + seconds
+        if reserve:
+            when = min(when, self._deadline - seconds_("reserve", reserve))
+        return _derive(self, when, seconds, cause, label, _frame(1))
+
+    def with_deadline(
+        self,
+        when: float,
+        cause: BaseException | None = None,
+        *,
+        reserve: float = 0.0,
+        label: str | None = None,
+    ) -> Scope:
+        when = seconds_("when", when)
+        if reserve:
+            when = min(when, self._deadline - seconds_("reserve", reserve))
+        return _derive(self, when, when - _clock.now(), cause, label, _frame(1))
+
+    def with_value(self, key: Key[T], value: T) -> Context:
+        if not isinstance(key, Key):
+            kind = type(key).__name__
+            raise TypeError(NIL_KEY if key is None else NOT_A_KEY.format(kind=kind))
+        up = self if self.__class__ is Scope else self._up
+        return _plain(VALUE, self, up, self._deadline, Value(key, value, self._values))
+
+    def without_cancel(self) -> Context:
+        return _plain(DETACHED, self, None, INF, self._values)
+
+    @property
+    def deadline(self) -> float | None:
+        when = self._deadline
+        return None if when == INF else float(when)
+
+    def value(self, key: Key[Any], default: Any = None) -> Any:
+        if key is SCOPE:
+            return _scope_of(self)
+        link = self._values
+        while link is not None:
+            if link.key is key:
+                return link.value
+            if link.key is ELSEWHERE:
+                return cast(Context, link.value).value(key, default)
+            link = link.next
+        return default
+
+    def done_signal(self) -> Signal:
+        node = self._node()
+        if isinstance(node, Foreign):
+            return node._ctx.done_signal()
+        return _hooks.DoneSignal(node)
+
+    def done(self) -> bool:
+        return self._end_of() is not None
+
+    def err(self) -> BaseException | None:
+        end = self._end_of()
+        return None if end is None else self._error(end)
+
+    def cause(self) -> BaseException | None:
+        end = self._end_of()
+        if end is None:
+            return None
+        return self._error(end) if end.cause is None else end.cause
+
+
+@final
+class _Plain(_Made):
+    """A context that cannot end by itself."""
+
+    __slots__ = ("_name",)
+
+    _name: str
+
+    def _node(self) -> Node | None:
+        return self._up
+
+    def _end_of(self) -> End | None:
+        return None if self._up is None else self._up._ended()
+
+    # What a user-made context above says of itself holds for its values too, even
+    # while its signal is not set.
+
+    def err(self) -> BaseException | None:
+        up = self._up
+        return up._ctx.err() if isinstance(up, Foreign) else super().err()
+
+    def cause(self) -> BaseException | None:
+        up = self._up
+        return up._ctx.cause() if isinstance(up, Foreign) else super().cause()
+
+
+@final
+class Scope(_Made):
+    """A context that you own: what is derived with `with_cancel()` and the like.
+
+    Use it in a `with` block, once. Leaving the block cancels it. In a task the block
+    also bounds what does not know about contexts: when the scope is over, by its own
+    time or because something above it ended, the `await` inside the block that is in
+    progress is interrupted, and the block raises `DeadlineExceeded` or `Canceled`. In a
+    thread nothing can be interrupted from outside; there every call that takes a
+    context notices.
+
+        >>> from tether import DeadlineExceeded, background
+        >>> try:
+        ...     with background().with_timeout(0.01) as budget:
+        ...         budget.sleep(60.0)
+        ... except DeadlineExceeded as exc:
+        ...     print(exc, exc.ctx is budget)
+        context deadline exceeded True
+
+    Entering a scope that is over raises its error, and so does entering one twice
+    (`RuntimeError`).
+    """
+
+    __slots__ = ()
+
+    def cancel(self, cause: BaseException | None = None) -> None:
+        """End it and all that is derived from it, before this returns.
+
+        The first end counts: on a scope that is over it does nothing. `cause` is kept
+        as it is, for `cause()`. May be called from any thread, a signal handler, a
+        finalizer, an `after_func`; it waits for nothing.
+        """
+        cause = cause_(cause)
+        if self._ended() is None:
+            self._commit(End(Canceled, cause, _clock.now()))
+
+    def err(self) -> BaseException | None:
+        if self._end is None:
+            node = self._up
+            while node is not None:
+                if node._end is not None:
+                    break
+                node = node._up
+            else:
+                deadline = self._deadline
+                if deadline == INF or _clock.now() < deadline:
+                    return None
+        end = self._look()
+        return None if end is None else self._error(end)
+
+    def _node(self) -> Node | None:
+        return self
+
+    def _end_of(self) -> End | None:
+        return self._ended()
+
+    # -- the block -------------------------------------------------------------
+
+    def __enter__(self) -> Scope:
+        if self._state != NEW:
+            raise RuntimeError(ENTERED_TWICE.format(site=_describe.site(self)))
+        end = self._ended()
+        if end is not None:
+            self._state = LEFT
+            self._raise(end)
+        prev = _current.get()
+        stack: Stack | None = None if prev is None else prev._stack
+        if stack is None or not stack.is_current():
+            stack = current_stack()
+        self._prev = prev
+        self._state = ENTERED
+        if stack is not None:
+            self._stack = stack
+            self._base = stack.task.cancelling()
+            stack.blocks.append(self)
+            deadline = self._deadline
+            up = self._up
+            if up is not None and up._stack is stack:
+                # Covered: the end of the parent's block reaches this task already.
+                if deadline != up._deadline:
+                    stack.state.timers.add(self)
+            else:
+                if deadline != INF:
+                    stack.state.timers.add(self)
+                if up is not None or len(stack.blocks) > 1:
+                    stack.cover(self)
+            if ANYIO in _modules:
+                stack.note_anyio(self)
+        _current.set(self)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._state != ENTERED:
+            if self._state == NEW:
+                raise RuntimeError(LEFT_WITHOUT_ENTER)
+            return
+        self._state = LEFT
+        if _current.get() is self:
+            _current.set(self._prev)
+        self._prev = None
+        raised: Node | None = None
+        stack = cast("Stack | None", self._stack)
+        if stack is not None:
+            self._stack = None
+            state = stack.state
+            state.timers.discard(self)
+            blocks = stack.blocks
+            if stack.plain and blocks and blocks[-1] is self:
+                blocks.pop()
+            else:
+                raised = stack.leave(self, exc)
+            if not blocks:
+                state.stacks.pop(stack.task, None)
+        if GIL and self._hooks is None:
+            now = _clock.now()
+            if self._end is None:
+                self._end = now
+            if self._hooks is not None:
+                self._ended()
+            up = self._up
+            if up is not None and up._hooks is not None:
+                with lock:
+                    self._unhook()
+        elif self._ended() is None:
+            self._commit(End(Canceled, None, _clock.now(), left=True))
+        if raised is not None:
+            cast(Scope, raised)._give_back()
+
+    def _give_back(self) -> NoReturn:
+        """Raise the error that the interruption stood for."""
+        end = self._ended()
+        assert end is not None
+        error = self._error(end)
+        try:
+            raise error
+        finally:
+            del error
+
+    def _due(self) -> None:
+        self._ended()
+
+    def __del__(self) -> None:
+        if self._end is None and self._ended() is None:
+            warnings.warn(
+                NEVER_CANCELED.format(site=_describe.site(self)),
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+
+def _derive(
+    parent: _Made,
+    when: float,
+    span: float,
+    cause: BaseException | None,
+    label: str | None,
+    frame: FrameType,
+) -> Scope:
+    """A scope below `parent`; `when` is INF for one without a deadline of its own."""
+    if cause is not None:
+        cause = cause_(cause)
+    up = parent if parent.__class__ is Scope else parent._up
+    scope = _new(Scope)
+    scope._parent = parent
+    scope._up = up
+    scope._values = parent._values
+    scope._code = frame.f_code
+    scope._lasti = frame.f_lasti
+    scope._state = NEW
+    scope._end = scope._hooks = scope._stack = scope._prev = None
+    above = parent._deadline
+    if when == INF or when > above:
+        # None of its own, or one that cannot matter: then it is dropped, cause and all.
+        scope._deadline = above
+        scope._cause = NO_DEADLINE
+        scope._span = _clock.now()
+        ends_now = False
+    else:
+        scope._deadline = when
+        scope._cause = cause
+        scope._span = span
+        ends_now = when <= _clock.now()
+    if up is not None:
+        if up.__class__ is Foreign:
+            _register(scope, parent, cast(Foreign, up))
+        elif when != INF:
+            scope._end = up._ended()
+    if ends_now and scope._end is None:
+        scope._commit(End(DeadlineExceeded, cause, when))
+    if label is not None:
+        scope._values = Value(_describe.LABEL, label, scope._values)
+    return scope
+
+
+def _register(scope: Scope, parent: _Made, foreign: Foreign) -> None:
+    """Have a scope learn of the end of the user-made context it is made below."""
+    scope._up = None
+    end = foreign._ended()
+    if end is not None:
+        scope._end = end
+    else:
+        own = type(foreign._ctx).after_func is not Context.after_func
+        Watch(scope, foreign, own and parent._state == ADOPTED)
+
+
+def _plain(
+    kind: int,
+    parent: Context | None,
+    up: Node | None,
+    deadline: float,
+    values: Value | None,
+) -> _Plain:
+    plain = _new(_Plain)
+    plain._state = kind
+    plain._parent = parent
+    plain._up = up
+    plain._deadline = deadline
+    plain._values = values
+    plain._end = plain._hooks = plain._stack = plain._code = None
+    plain._cause = NO_DEADLINE
+    return plain
+
+
+def _adopt(ctx: Context) -> Context:
+    """A node that stands for a user-made context, to derive from."""
+    if not isinstance(ctx, Context):
+        raise TypeError(NIL_PARENT)
+    if isinstance(ctx, _Made):
+        return ctx
+    up, deadline = _foreign.join(ctx)
+    return _plain(ADOPTED, ctx, up, deadline, Value(ELSEWHERE, ctx, None))
+
+
+def _scope_of(made: _Made) -> object:
+    """What SCOPE stands for: the scope that ends it."""
+    node = made._node()
+    if isinstance(node, Foreign):
+        return node._ctx.value(SCOPE)
+    return node
+
+
+_foreign.adopt = _adopt
+
+_BACKGROUND = _plain(ROOT, None, None, INF, None)
+_BACKGROUND._name = "context.Background"
+_TODO = _plain(ROOT, None, None, INF, None)
+_TODO._name = "context.TODO"
+
+
+def background() -> Context:
+    """The root: never over, without values. Where `main`, tests and servers begin."""
+    return _BACKGROUND
+
+
+def todo() -> Context:
+    """The root for code that should be given a context and is not yet.
+
+    It behaves like `background()`; the name is for the reader and the linter.
+    """
+    return _TODO
+
+
+def current() -> Context:
+    """The context of the innermost `with` block around this code.
+
+    For edges whose signature is not yours: a web handler, a transport inside a client
+    library, a log filter. Everywhere else pass `ctx`. It follows into tasks started
+    inside the block, as context variables do. `background()` if there is none; if the
+    block has been left meanwhile, its nearest ancestor that is still open.
+    """
+    ctx = _current.get()
+    if ctx is None:
+        return _BACKGROUND
+    node: object = ctx
+    found: Context = ctx
+    while isinstance(node, Node):
+        if node._state == LEFT:
+            parent = node._parent
+            if parent is None:
+                return _BACKGROUND
+            found = parent
+        node = node._parent
+        if isinstance(node, Scope) and node._state != LEFT:
+            break
+    return found

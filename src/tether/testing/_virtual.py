@@ -1,0 +1,210 @@
+"""VirtualClock: deadlines, sleeps and waits of tether on a clock that the test moves.
+
+While it is entered it stands behind the door in `_clock`: it gives the time, it parks
+the threads that wait in tether, and it holds every timer that tether arms. So it knows
+when a thread waits for the clock and when it still works, which is what "everything has
+run" means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from _thread import get_ident
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from types import FrameType, TracebackType
+
+from .. import _clock, _interrupt, _pool, _timers
+from .._clock import Parker
+
+# A thread that tether did not park may wait for something else, as a lock that the
+# test holds. It counts as blocked when it has stood at one instruction for so long.
+STILL = 0.03
+GLANCE = 0.0002
+# Turns of the event loop without anything new, after which its tasks count as waiting.
+TURNS = 12
+
+_real_now = time.monotonic
+
+
+class VirtualClock:
+    """A clock that starts at 0 and moves only when it is told to.
+
+        >>> from tether import background
+        >>> from tether.testing import VirtualClock
+        >>> with VirtualClock() as clock:
+        ...     ctx = background().with_timeout(3600.0)
+        ...     clock.advance(3599.0)
+        ...     before = ctx.done()
+        ...     clock.advance(1.0)
+        ...     before, ctx.done(), clock.now()
+        (False, True, 3600.0)
+
+    It holds for tether's own waits, in every thread; `time.sleep()` and
+    `asyncio.sleep()` go on as they do. Contexts do not outlive it sensibly: make them
+    inside. One at a time.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+        self._number = count()
+        self._lock = threading.RLock()
+        self._parked: dict[int, Parker] = {}
+        self._known: set[threading.Thread] = set()
+        self._activity = 0
+        self._entered = False
+
+    def now(self) -> float:
+        """The time on it, in seconds."""
+        return self._now
+
+    def __enter__(self) -> VirtualClock:
+        if _clock.virtual is not None or self._entered:
+            raise RuntimeError("a VirtualClock is entered once, one at a time")
+        self._entered = True
+        self._known = set(threading.enumerate())
+        self._saved = (_clock.now, _timers.threads, dict(_interrupt._states))
+        _interrupt._states.clear()
+        _timers.threads = _timers.ThreadTimers()
+        _clock.now = self.now
+        _clock.virtual = self
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        _clock.virtual = None
+        _clock.now, _timers.threads, states = self._saved
+        _interrupt._states.clear()
+        _interrupt._states.update(states)
+        _timers.threads.wake()
+        # Whoever still waits is woken, and waits on by the real clock.
+        with self._lock:
+            parked = list(self._parked.values())
+        for parker in parked:
+            parker.release()
+
+    # -- moving ----------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        """Move it forward, from one instant at which something is due to the next.
+
+        At each, what is due is done and whatever it sets free runs until it waits
+        again: timers, `after_func`s, threads that wait in tether. A task of an event
+        loop runs when its loop does: in a task use `await clock.advance_async(...)`.
+        """
+        end = self._end(seconds)
+        self.settle()
+        while self._step(end):
+            self.settle()
+
+    async def advance_async(self, seconds: float) -> None:
+        """Like `advance`, and the tasks of this event loop run too."""
+        end = self._end(seconds)
+        await self.settle_async()
+        while self._step(end):
+            await self.settle_async()
+
+    def _end(self, seconds: float) -> float:
+        if not seconds >= 0.0:
+            raise ValueError(f"a clock moves forward, not by {seconds!r}")
+        return self._now + seconds
+
+    def _step(self, end: float) -> bool:
+        """Move to the next instant before `end` and do what is due there."""
+        with self._lock:
+            if not self._due or self._due[0][0] > end:
+                self._now = end
+                return False
+            self._now = max(self._now, self._due[0][0])
+            fires = []
+            while self._due and self._due[0][0] <= self._now:
+                fires.append(heappop(self._due)[2])
+        for fire in fires:
+            fire()
+        self._activity += 1
+        return True
+
+    # -- settling --------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Let everything run that can run without the clock moving.
+
+        That is: until no callback is pending and each thread that was started inside
+        this clock waits in tether, has ended, or has stood still for 30 ms.
+        """
+        stood: dict[int, tuple[FrameType, int, float]] = {}
+        while True:
+            working = self._working()
+            if not working:
+                return
+            frames = sys._current_frames()
+            now = _real_now()
+            blocked = 0
+            for ident in working:
+                frame = frames.get(ident)
+                if frame is None:
+                    continue
+                seen = stood.get(ident)
+                if seen is None or seen[0] is not frame or seen[1] != frame.f_lasti:
+                    stood[ident] = (frame, frame.f_lasti, now)
+                elif now - seen[2] >= STILL:
+                    blocked += 1
+            del frames
+            if blocked == len(working):
+                return
+            time.sleep(GLANCE)
+
+    async def settle_async(self) -> None:
+        """Like `settle`, and the tasks of this event loop run until all wait."""
+        quiet = 0
+        while quiet < TURNS:
+            before = self._activity
+            await asyncio.sleep(0)
+            self.settle()
+            quiet = quiet + 1 if self._activity == before else 0
+
+    def _working(self) -> set[int]:
+        """The threads that may still be doing something."""
+        me = get_ident()
+        working = _pool.busy()
+        for thread in threading.enumerate():
+            if thread not in self._known and thread.ident is not None:
+                working.add(thread.ident)
+        working -= _pool.idle()
+        working.discard(me)
+        with self._lock:
+            for ident, parker in self._parked.items():
+                if not parker.woken:
+                    working.discard(ident)
+        return working
+
+    # -- what tether asks of it (see _clock.Virtual) -----------------------------
+
+    def park(self, parker: Parker, until: float) -> None:
+        """Block this thread until it is unparked or the clock shows `until`."""
+        me = get_ident()
+        if until != _clock.INF:
+            self.call_at(until, parker.release)
+        with self._lock:
+            self._parked[me] = parker
+        try:
+            parker.block()
+        finally:
+            self._activity += 1
+            with self._lock:
+                self._parked.pop(me, None)
+
+    def call_at(self, when: float, fire: Callable[[], object]) -> None:
+        """Call `fire` when it shows `when`."""
+        self._activity += 1
+        with self._lock:
+            heappush(self._due, (when, next(self._number), fire))

@@ -52,7 +52,9 @@ class Context:
     """
 
     __slots__ = ()
-    _stack: Any = None
+
+    # Private names say whose they are: subclasses have a `_node` or `_error` of their own.
+    _tether_stack: Any = None
 
     # -- what a user-made context overrides ------------------------------------
 
@@ -192,9 +194,9 @@ class Context:
         the interruption itself (`asyncio.CancelledError`), which becomes the error at
         the exit of that block: so a handler further in cannot mistake it for its own.
         """
-        end = self._end_of()
+        end = self._tether_end_of()
         if end is not None:
-            self._raise(end)
+            self._tether_raise(end)
 
     def require(self, seconds: float) -> None:
         """Nothing if at least so many seconds are left; else `DeadlineExceeded` now.
@@ -220,9 +222,9 @@ class Context:
             raise (ValueError if isinstance(every, int) else TypeError)(
                 NOT_A_COUNT.format(value=every)
             )
-        return self._poll(items, every)
+        return self._tether_poll(items, every)
 
-    def _poll(self, items: Iterable[T], every: int) -> Iterator[T]:
+    def _tether_poll(self, items: Iterable[T], every: int) -> Iterator[T]:
         for index, item in enumerate(items):
             if index % every == 0:
                 try:
@@ -243,7 +245,7 @@ class Context:
         In a task: `await ctx.wait_async()`.
         """
         _interrupt.refuse_to_block("wait", "await ctx.wait_async()")
-        self._park(_until("timeout", timeout))
+        self._tether_park(_until("timeout", timeout))
         return self.done()
 
     def sleep(self, seconds: float) -> None:
@@ -254,12 +256,12 @@ class Context:
         _interrupt.refuse_to_block("sleep", "await ctx.sleep_async()")
         until = _clock.now() + seconds_("seconds", seconds)
         self.check()
-        if self._park(until):
+        if self._tether_park(until):
             self.check()
 
     async def wait_async(self, timeout: float | None = None) -> bool:
         """Wait in a task until it is over, at most `timeout` seconds; `done()`."""
-        await self._wait(_until("timeout", timeout))
+        await self._tether_wait(_until("timeout", timeout))
         return self.done()
 
     async def sleep_async(self, seconds: float) -> None:
@@ -269,12 +271,12 @@ class Context:
         if until <= _clock.now():
             await asyncio.sleep(0)
             self.check()
-        elif await self._wait(until):
+        elif await self._tether_wait(until):
             self.check()
 
-    def _park(self, until: float) -> bool:
+    def _tether_park(self, until: float) -> bool:
         """Block until the end (True) or until the clock shows `until` (False)."""
-        node = self._node()
+        node = self._tether_node()
         parker = Parker()
         if node is None:
             parker.park(until)
@@ -286,8 +288,8 @@ class Context:
                 node._detach(parker)
         return node._ended() is not None
 
-    async def _wait(self, until: float) -> bool:
-        node = self._node()
+    async def _tether_wait(self, until: float) -> bool:
+        node = self._tether_node()
         if node is None:
             await _interrupt.Waiter(until).wait()
             return False
@@ -317,7 +319,7 @@ class Context:
             >>> told.wait(5), stop()
             (True, False)
         """
-        hook = _hooks.AfterFunc(self._node(), callable_("after_func", fn))
+        hook = _hooks.AfterFunc(self._tether_node(), callable_("after_func", fn))
         hook.start()
         return hook.stop
 
@@ -342,21 +344,21 @@ class Context:
         For `select` and its kin. It belongs to the context: do not read or close it.
         It is closed when the context is collected.
         """
-        return _hooks.fileno(self, self._node())
+        return _hooks.fileno(self, self._tether_node())
 
     # -- what ends it ----------------------------------------------------------
 
-    def _node(self) -> Node | None:
+    def _tether_node(self) -> Node | None:
         """The node that ends this context; None if nothing can."""
         return _foreign.join(self)[0]
 
-    def _end_of(self) -> End | None:
-        node = self._node()
+    def _tether_end_of(self) -> End | None:
+        node = self._tether_node()
         return None if node is None else node._ended()
 
-    def _error(self, end: End) -> BaseException:
+    def _tether_error(self, end: End) -> BaseException:
         """A new error for this end, or the one that a user-made context ended with."""
-        node = self._node()
+        node = self._tether_node()
         while node is not None and node._up is not None and node._up._ended() is end:
             node = node._up
         error = end.error
@@ -367,14 +369,14 @@ class Context:
                 error.__cause__ = end.cause
         return error
 
-    def _raise(self, end: End) -> NoReturn:
-        error = _interrupt.claim(end) or self._error(end)
+    def _tether_raise(self, end: End) -> NoReturn:
+        error = _interrupt.claim(end) or self._tether_error(end)
         try:
             raise error
         finally:
             del error  # or the traceback, which holds this frame, would be a cycle
 
-    def _tell_end(self) -> str:
+    def _tether_tell_end(self) -> str:
         return _describe.end_of(self)
 
     def __str__(self) -> str:

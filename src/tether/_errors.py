@@ -82,7 +82,7 @@ class ContextError(Exception):
     def detail(self) -> str:
         """Whose end this is: the budget, where it was set, the cause, what is left."""
         if self._detail is None:
-            self._detail = self.text if self.ctx is None else self.ctx._tell_end()
+            self._detail = self.text if self.ctx is None else self.ctx._tether_tell_end()
         return self._detail
 
     def add_detail(self, more: str) -> None:

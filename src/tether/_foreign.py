@@ -34,7 +34,7 @@ class Foreign(Node):
         self._ctx = ctx
         self._removes: dict[Hook | Node, Callable[[], bool]] = {}
         self._parent = ctx
-        self._up = self._end = self._hooks = self._stack = None
+        self._up = self._end = self._hooks = self._tether_stack = None
         self._deadline = deadline
         self._cause = NO_DEADLINE
 

@@ -265,7 +265,7 @@ class Stack:
         node: Node = block
         while node._up is not None:
             node = node._up
-            if node._stack is self:
+            if node._tether_stack is self:
                 break
         else:
             if len(self.blocks) > 1 and came_through_without_cancel(node):
@@ -298,7 +298,9 @@ class Stack:
             # Its own step has moved the clock. The task is canceled where it waits.
             call_soon(self.loop, self.look)
             return
-        due, held = self._due()
+        done, held = self._done()
+        told = self._told
+        due = done if told is None else [one for one in done if one not in told]
         if held:
             self.loop.call_later(SHIELD_LOOK, self.look, context=_EMPTY)
         if not due:
@@ -313,7 +315,6 @@ class Stack:
                 self.loop.call_soon(self.look, context=_EMPTY)
                 return
         self._looks = 0
-        told = self._told
         if told is None:
             told = self._told = {}
         for block in due:
@@ -322,18 +323,20 @@ class Stack:
         error = due[-1]._ended()
         task.cancel(f"tether: {_text(error)}")
 
-    def _due(self) -> tuple[list[Node], bool]:
-        """The ended blocks to tell, from the inside out, and whether any is held back."""
-        due: list[Node] = []
-        told = self._told
+    def _done(self) -> tuple[list[Node], bool]:
+        """The ended blocks that may interrupt, from the inside out.
+
+        Out to the first boundary or anyio shield; True if such a shield holds one back.
+        """
+        done: list[Node] = []
         for block in reversed(self.blocks):
-            if (told is None or block not in told) and block._ended() is not None:
+            if block._ended() is not None:
                 if self._shielded(block):
-                    return due, True
-                due.append(block)
+                    return done, True
+                done.append(block)
             if self._boundaries is not None and block in self._boundaries:
                 break
-        return due, False
+        return done, False
 
     def _shielded(self, block: Node) -> bool:
         """Whether an anyio shield has been entered inside `block`."""
@@ -351,19 +354,16 @@ class Stack:
         So that an inner `except DeadlineExceeded: continue` cannot take the outer
         block's end for its own and spin.
         """
-        done: list[Node] = []
-        found = False
-        for block in reversed(self.blocks):
+        done, _ = self._done()
+        for block in done:
             ended = block._ended()
-            if ended is not None:
-                done.append(block)
-                if ended is end or (
-                    ended.source is not None and ended.source is end.source
-                ):
-                    found = True
-            if self._boundaries is not None and block in self._boundaries:
+            if ended is end or (
+                ended is not None
+                and ended.source is not None
+                and ended.source is end.source
+            ):
                 break
-        if not found:
+        else:
             return None
         if self._told is None:
             self._told = {}
@@ -390,7 +390,7 @@ class Stack:
                 # nobody from now on, and what they have done is settled here.
                 gone = blocks[place:]
                 for inner in gone[1:]:
-                    inner._stack = None
+                    inner._tether_stack = None
                     self.state.timers.discard(inner)  # type: ignore[arg-type]
                 del blocks[place:]
             else:
@@ -430,12 +430,7 @@ class Stack:
 
     def _pass_on(self, told: dict[Node, int], cancels: int) -> bool:
         """Leave the interruption to the outermost done block, if there is one."""
-        done: list[Node] = []
-        for block in reversed(self.blocks):
-            if block._ended() is not None:
-                done.append(block)
-            if self._boundaries is not None and block in self._boundaries:
-                break
+        done, _ = self._done()
         if not done:
             return False
         for block in done:

@@ -123,23 +123,23 @@ class _Made(Node, Context):
         return default
 
     def done_signal(self) -> Signal:
-        node = self._node()
+        node = self._tether_node()
         if isinstance(node, Foreign):
             return node._ctx.done_signal()
         return _hooks.DoneSignal(node)
 
     def done(self) -> bool:
-        return self._end_of() is not None
+        return self._tether_end_of() is not None
 
     def err(self) -> BaseException | None:
-        end = self._end_of()
-        return None if end is None else self._error(end)
+        end = self._tether_end_of()
+        return None if end is None else self._tether_error(end)
 
     def cause(self) -> BaseException | None:
-        end = self._end_of()
+        end = self._tether_end_of()
         if end is None:
             return None
-        return self._error(end) if end.cause is None else end.cause
+        return self._tether_error(end) if end.cause is None else end.cause
 
 
 @final
@@ -150,10 +150,10 @@ class _Plain(_Made):
 
     _name: str
 
-    def _node(self) -> Node | None:
+    def _tether_node(self) -> Node | None:
         return self._up
 
-    def _end_of(self) -> End | None:
+    def _tether_end_of(self) -> End | None:
         return None if self._up is None else self._up._ended()
 
     # What a user-made context above says of itself holds for its values too, even
@@ -216,12 +216,12 @@ class Scope(_Made):
                 if deadline == INF or _clock.now() < deadline:
                     return None
         end = self._look()
-        return None if end is None else self._error(end)
+        return None if end is None else self._tether_error(end)
 
-    def _node(self) -> Node | None:
+    def _tether_node(self) -> Node | None:
         return self
 
-    def _end_of(self) -> End | None:
+    def _tether_end_of(self) -> End | None:
         return self._ended()
 
     # -- the block -------------------------------------------------------------
@@ -232,20 +232,20 @@ class Scope(_Made):
         end = self._ended()
         if end is not None:
             self._state = LEFT
-            self._raise(end)
+            self._tether_raise(end)
         prev = _current.get()
-        stack: Stack | None = None if prev is None else prev._stack
+        stack: Stack | None = None if prev is None else prev._tether_stack
         if stack is None or not stack.is_current():
             stack = current_stack()
         self._prev = prev
         self._state = ENTERED
         if stack is not None:
-            self._stack = stack
+            self._tether_stack = stack
             self._base = stack.task.cancelling()
             stack.blocks.append(self)
             deadline = self._deadline
             up = self._up
-            if up is not None and up._stack is stack:
+            if up is not None and up._tether_stack is stack:
                 # Covered: the end of the parent's block reaches this task already.
                 if deadline != up._deadline:
                     stack.state.timers.add(self)
@@ -274,9 +274,9 @@ class Scope(_Made):
             _current.set(self._prev)
         self._prev = None
         raised: Node | None = None
-        stack = cast("Stack | None", self._stack)
+        stack = cast("Stack | None", self._tether_stack)
         if stack is not None:
-            self._stack = None
+            self._tether_stack = None
             state = stack.state
             state.timers.discard(self)
             blocks = stack.blocks
@@ -305,7 +305,7 @@ class Scope(_Made):
         """Raise the error that the interruption stood for."""
         end = self._ended()
         assert end is not None
-        error = self._error(end)
+        error = self._tether_error(end)
         try:
             raise error
         finally:
@@ -343,7 +343,7 @@ def _derive(
     scope._code = frame.f_code
     scope._lasti = frame.f_lasti
     scope._state = NEW
-    scope._end = scope._hooks = scope._stack = scope._prev = None
+    scope._end = scope._hooks = scope._tether_stack = scope._prev = None
     above = parent._deadline
     if when == INF or when > above:
         # None of its own, or one that cannot matter: then it is dropped, cause and all.
@@ -392,7 +392,7 @@ def _plain(
     plain._up = up
     plain._deadline = deadline
     plain._values = values
-    plain._end = plain._hooks = plain._stack = plain._code = None
+    plain._end = plain._hooks = plain._tether_stack = plain._code = None
     plain._cause = NO_DEADLINE
     return plain
 
@@ -409,7 +409,7 @@ def _adopt(ctx: Context) -> Context:
 
 def _scope_of(made: _Made) -> object:
     """What SCOPE stands for: the scope that ends it."""
-    node = made._node()
+    node = made._tether_node()
     if isinstance(node, Foreign):
         return node._ctx.value(SCOPE)
     return node

@@ -113,8 +113,8 @@ class Node:
         "_parent",  # for its text and values only
         "_prev",  # what was current before its block
         "_span",  # the seconds of its own deadline, else the instant it was made
-        "_stack",  # of the task that is inside its block
         "_state",
+        "_tether_stack",  # of the task that is inside its block
         "_up",  # the nearest node above it that can end
         "_values",  # the nearest value at or above it
     )
@@ -127,7 +127,7 @@ class Node:
     _hooks: dict[Hook | Node, None] | None
     _lasti: int
     _span: float
-    _stack: Hook | None
+    _tether_stack: Hook | None
     _up: Node | None
 
     # -- looking ---------------------------------------------------------------
@@ -193,7 +193,7 @@ class Node:
                 return before  # type: ignore[return-value]
             self._end = end
             hooks, self._hooks = self._hooks, None
-            stack = self._stack
+            stack = self._tether_stack
             self._unhook()
             if hooks is None and stack is None:
                 return end
@@ -207,7 +207,7 @@ class Node:
     def _unhook(self) -> None:
         """Leave the parent, which leaves its own if nothing else needs it to be told.
 
-        Under the lock. A node with a `_stack` is an open block, which needs it itself.
+        Under the lock. A node with a stack is an open block, which needs it itself.
         """
         node = self
         up = node._up
@@ -216,7 +216,7 @@ class Node:
             if up._hooks:
                 break
             up._hooks = None
-            if up._stack is not None:
+            if up._tether_stack is not None:
                 break
             node, up = up, up._up
 
@@ -262,7 +262,7 @@ class Node:
             del hooks[hook]
             if not hooks:
                 self._hooks = None
-                if self._stack is None:
+                if self._tether_stack is None:
                     self._unhook()
         return True
 
@@ -289,8 +289,8 @@ def _spread(hooks: dict[Hook | Node, None], end: End, fired: list[Hook]) -> None
                 continue  # a signal handler was quicker (6)
             hook._end = mine
             below, hook._hooks = hook._hooks, None
-            if hook._stack is not None:
-                fired.append(hook._stack)
+            if hook._tether_stack is not None:
+                fired.append(hook._tether_stack)
             if below:
                 todo.append((below, mine))
 

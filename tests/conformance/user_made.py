@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 from tether import Context, Key, Signal
-
-T = TypeVar("T")
 
 
 class Wrap(Context):
@@ -24,7 +22,7 @@ class Wrap(Context):
     def err(self) -> BaseException | None:
         return self._parent.err()
 
-    def value(self, key: Key[T], default: T | None = None) -> T | None:
+    def value(self, key: Key[Any], default: Any = None) -> Any:
         return self._parent.value(key, default)
 
     def done_signal(self) -> Signal:
@@ -34,7 +32,7 @@ class Wrap(Context):
 class WrapNoValue(Wrap):
     """The same, but hides every value."""
 
-    def value(self, key: Key[T], default: T | None = None) -> T | None:
+    def value(self, key: Key[Any], default: Any = None) -> Any:
         return default
 
 
@@ -58,11 +56,11 @@ class _OwnEnd(Context):
 
     def __init__(self) -> None:
         self._done = Signal()
-        self._error: BaseException | None = None
+        self._ended_with: BaseException | None = None
         self._lock = threading.Lock()
 
     def err(self) -> BaseException | None:
-        return self._error
+        return self._ended_with
 
     def done_signal(self) -> Signal:
         return self._done
@@ -74,9 +72,9 @@ class _OwnEnd(Context):
 
     def _take(self, error: BaseException) -> bool:
         with self._lock:
-            if self._error is not None:
+            if self._ended_with is not None:
                 return False
-            self._error = error
+            self._ended_with = error
             return True
 
 
@@ -94,7 +92,7 @@ class Own(_OwnEnd):
     def deadline(self) -> float | None:
         return self._parent.deadline
 
-    def value(self, key: Key[T], default: T | None = None) -> T | None:
+    def value(self, key: Key[Any], default: Any = None) -> Any:
         return self._parent.value(key, default)
 
     def _parent_ended(self) -> None:
@@ -115,7 +113,7 @@ class Root(_OwnEnd):
     def deadline(self) -> float | None:
         return self._deadline
 
-    def value(self, key: Key[T], default: T | None = None) -> T | None:
+    def value(self, key: Key[Any], default: Any = None) -> Any:
         return default
 
 
@@ -140,7 +138,7 @@ class RootAf(Root):
     def after_func(self, f: Callable[[], object]) -> Callable[[], bool]:
         token = object()
         with self._lock:
-            ended = self._error is not None
+            ended = self._ended_with is not None
             if not ended:
                 self._functions[token] = f
         if ended:

@@ -149,6 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in wanted if name not in TOPICS]
     if unknown:
         parser.error(f"no topic {unknown[0]!r}; there are {', '.join(TOPICS)}")
+    effort = QUICK if args.quick else FULL
     began = time.perf_counter()
     found = versions()
     if not args.json:
@@ -156,8 +157,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{'':{NAME}}{'median':>{VALUE}}{'ratio':>{RATIO}}   bar")
     rows: list[tuple[str, Row]] = []
     for topic in wanted:
-        cases = TOPICS[topic].cases(quick=args.quick)
-        effort = QUICK if args.quick else FULL
+        cases = TOPICS[topic].cases(effort)
         part = [row for case in cases for row in measure(case, effort)]
         rows += [(topic, row) for row in part]
         if not args.json:

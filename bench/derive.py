@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import perf_counter_ns as now
 
-from bench._measure import Bar, Case, Run, Side
+from bench._measure import Bar, Case, Effort, Run, Side
 from bench.scopes import HOUR, TURN, asyncio_alone
 from tether import Context, background
 
@@ -72,7 +72,7 @@ def below_request(make: object, n: int) -> int:
     return spent
 
 
-def cases(*, quick: bool = False) -> list[Case]:
+def cases(_: Effort) -> list[Case]:
     """With and without a deadline, below the background and below a request."""
     top = background()
     bar = (Bar(LIMIT, PEER),)

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import perf_counter_ns as now
+from typing import Self
 
-from bench._measure import Bar, Case, Side, Where
+from bench._measure import Bar, Case, Effort, Side, Where
 from tether import Canceled, Scope, background
 
 PAUSE = 0.0002  # long enough for the waiter to sleep in its selector or its lock
@@ -25,7 +26,7 @@ class Trigger:
         self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
-    def __enter__(self) -> Trigger:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -239,7 +240,7 @@ def thread_tether(n: int) -> list[int]:
     return samples
 
 
-def cases(*, quick: bool = False) -> list[Case]:
+def cases(_: Effort) -> list[Case]:
     """Within one loop, from a thread to a loop, from a thread to a thread."""
     same = [
         Side("task.cancel()", same_asyncio, "asyncio"),

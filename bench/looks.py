@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter_ns as now
 
-from bench._measure import Bar, Case, Side
+from bench._measure import Bar, Case, Effort, Side
 from bench.scopes import HOUR
 from tether import Context, Key, Scope, background
 
@@ -65,7 +65,7 @@ def event(n: int) -> int:
 async def expired(n: int) -> int:
     import asyncio
 
-    async with asyncio.timeout(HOUR) as timeout:
+    async with asyncio.timeout(HOUR) as timeout:  # noqa: ASYNC100
         return calls(n, timeout.expired)
 
 
@@ -109,7 +109,7 @@ def contextvar(n: int) -> int:
     return calls(n, VARIABLE.get)
 
 
-def cases(*, quick: bool = False) -> list[Case]:
+def cases(_: Effort) -> list[Case]:
     """`err()` and its kin under five levels; values at three depths."""
     bar = (Bar(200.0),)
     ends = [

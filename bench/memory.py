@@ -7,8 +7,9 @@ import gc
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Self
 
-from bench._measure import Bar, Case, Run, Side
+from bench._measure import Bar, Case, Effort, Run, Side
 from bench.scopes import HOUR
 from tether import Scope, background
 
@@ -20,7 +21,7 @@ Body = Callable[[asyncio.Event], Awaitable[None]]
 class Meter:
     """Counts the bytes that are allocated while it is entered, and not freed."""
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> Self:
         gc.collect()
         tracemalloc.start()
         self._before, _ = tracemalloc.get_traced_memory()
@@ -34,7 +35,7 @@ class Meter:
         self.taken = after - self._before
 
 
-def derived(make: Callable[[Scope], Scope], hook: bool = False) -> Run:
+def derived(make: Callable[[Scope], Scope], *, hook: bool = False) -> Run:
     """Contexts below one request, nothing waiting on them (or an after_func each)."""
 
     def run(n: int) -> int:
@@ -136,7 +137,7 @@ def tether_below() -> Body:
     return then_cancel
 
 
-def cases(*, quick: bool = False) -> list[Case]:
+def cases(effort: Effort) -> list[Case]:
     """Contexts that nobody waits on, and scopes that a task has entered."""
     bar = (Bar(MOST),)
     timeout = derived(lambda root: root.with_timeout(HOUR))
@@ -155,7 +156,7 @@ def cases(*, quick: bool = False) -> list[Case]:
         Side("tether, below a request", entered(tether_below), "asyncio"),
         Side("anyio.fail_after", entered(anyio_fail_after), "asyncio"),
     ]
-    live = 200 if quick else LIVE
+    live = LIVE if effort.large else 200
     return [
         Case("nobody waits", "with_timeout", alone, unit="bytes", n=live),
         Case("entered in a task", "asyncio.timeout", tasks, unit="bytes", n=live),

@@ -1,12 +1,14 @@
 """Deriving, entering and leaving a scope in a task, ns per scope."""
 
+# ruff: noqa: ASYNC100  an empty block is what is measured
+
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import perf_counter_ns as now
 
-from bench._measure import Bar, Case, Run, Side, Where
+from bench._measure import Bar, Case, Effort, Run, Side, Where
 from tether import background
 
 HOUR = 3600.0
@@ -202,7 +204,7 @@ def beside(run: Loop, hold: Callable[[float], Awaitable[None]], seconds: float) 
     return both
 
 
-def cases(*, quick: bool = False) -> list[Case]:
+def cases(_: Effort) -> list[Case]:
     """Alone, below a request, with an await, five deep, beside others; both loops."""
     found: list[Case] = []
     for on in ("asyncio", "uvloop"):

@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from time import perf_counter_ns as now
 
-from bench._measure import Bar, Case, Run, Side
+from bench._measure import Bar, Case, Effort, Run, Side
 from tether import Canceled, Scope, background
 
 SIZES = (10, 1_000, 100_000)
 FLAT = 1.5  # what a context may cost among 100 000, of what it costs among 1 000
 HOOKED_NS = 100.0
 PATIENCE = 30.0
+LOOK = ", then done() of each"
 Hook = Callable[[Scope, "deque[int]"], object]
 
 
@@ -26,7 +27,7 @@ def by_signal(scope: Scope, left: deque[int]) -> object:
     return scope.done_signal().add_callback(left.pop)
 
 
-def not_at_all(scope: Scope, left: deque[int]) -> object:
+def not_at_all(_: Scope, left: deque[int]) -> object:
     return left.clear()
 
 
@@ -170,14 +171,14 @@ def trio_tasks(size: int) -> Run:
     return run
 
 
-def cases(*, quick: bool = False) -> list[Case]:
+def cases(effort: Effort) -> list[Case]:
     """Hooked by callbacks, by tasks, and not hooked; 10, 1 000 and 100 000."""
-    sizes = SIZES[:2] if quick else SIZES
+    sizes = SIZES if effort.large else SIZES[:2]
     return [
         _hooked("each hooked by an after_func", sizes, by_after_func),
         _hooked("each hooked by a callback of its signal", sizes, by_signal),
         _unhooked(sizes),
-        *(_waiting(size) for size in (SIZES[:1] if quick else SIZES)),
+        *(_waiting(size) for size in (SIZES if effort.large else SIZES[:1])),
     ]
 
 
@@ -208,10 +209,12 @@ def _unhooked(sizes: tuple[int, ...]) -> Case:
     sides = [Side(named(size), cancel(size, not_at_all), per=size) for size in sizes]
     for size in sizes[1:]:
         run = cancel(size, not_at_all, look=True)
-        bars = (Bar(FLAT, f"{BASE}, then done() of each"),) if size == SIZES[2] else ()
-        sides.append(Side(f"{named(size)}, then done() of each", run, per=size, bars=bars))
-    for size in sizes[1:]:
-        sides.append(Side(f"{named(size)}, one by one", one_by_one(size), per=size))
+        bars = (Bar(FLAT, f"{BASE}{LOOK}"),) if size == SIZES[2] else ()
+        sides.append(Side(f"{named(size)}{LOOK}", run, per=size, bars=bars))
+    sides += [
+        Side(f"{named(size)}, one by one", one_by_one(size), per=size)
+        for size in sizes[1:]
+    ]
     return Case("not hooked at all", BASE, sides)
 
 

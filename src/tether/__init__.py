@@ -6,7 +6,7 @@ A map of the package, in the order in which to read it:
     _tree                          the node: how one context ends and tells the others
     _pool _timers                  the threads and the timers behind it
     _foreign _describe             user-made contexts; what a context says of itself
-    _current _interrupt            the context variable; interrupting tasks
+    _current _loops _interrupt     the context variable; interrupting tasks
     _hooks _interrupting           what may hang on a context
     _context _scope                Context, Scope: the handles
     ext/                           one module a library, imported by nobody here

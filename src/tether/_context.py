@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
-from . import _clock, _describe, _foreign, _hooks, _interrupt
+from . import _clock, _describe, _foreign, _hooks, _interrupt, _loops
 from ._checks import callable_, seconds_
 from ._clock import INF, Parker
 from ._errors import (
@@ -244,7 +244,7 @@ class Context:
 
         In a task: `await ctx.wait_async()`.
         """
-        _interrupt.refuse_to_block("wait", "await ctx.wait_async()")
+        _loops.refuse_to_block("wait", "await ctx.wait_async()")
         self._tether_park(_until("timeout", timeout))
         return self.done()
 
@@ -253,7 +253,7 @@ class Context:
 
         In a task: `await ctx.sleep_async()`.
         """
-        _interrupt.refuse_to_block("sleep", "await ctx.sleep_async()")
+        _loops.refuse_to_block("sleep", "await ctx.sleep_async()")
         until = _clock.now() + seconds_("seconds", seconds)
         self.check()
         if self._tether_park(until):
@@ -291,10 +291,10 @@ class Context:
     async def _tether_wait(self, until: float) -> bool:
         node = self._tether_node()
         if node is None:
-            await _interrupt.Waiter(until).wait()
+            await _loops.Waiter(until).wait()
             return False
         if until > _clock.now():
-            waiter = _interrupt.Waiter(min(until, _hooks.real_deadline(node)))
+            waiter = _loops.Waiter(min(until, _hooks.real_deadline(node)))
             if node._attach(waiter):
                 try:
                     await waiter.wait()

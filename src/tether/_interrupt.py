@@ -1,4 +1,4 @@
-"""A done scope interrupts its task. The only module that knows event loops.
+"""A done scope interrupts its task. With `_loops` the only module that knows loops.
 
 The rule
 
@@ -47,17 +47,11 @@ import asyncio
 import sys
 import time
 from _thread import get_ident
-from asyncio import events
-from collections import deque
-from collections.abc import Callable
-from contextvars import Context as Variables
 from typing import Any, final
-from weakref import ref
 
-from . import _clock
-from ._clock import INF
-from ._errors import BLOCKING_ON_LOOP
-from ._timers import Timers
+from ._loops import EMPTY, Loop, LoopState, Task, call_soon, running_loop, state_of
+from ._loops import states as _states
+from ._loops import task_of
 from ._tree import DETACHED, End, Node
 
 TURNS = 100
@@ -65,126 +59,10 @@ PATIENCE = 0.01
 SHIELD_LOOK = 0.001
 ANYIO = "anyio._backends._asyncio"
 
-Loop = asyncio.AbstractEventLoop
-Task = asyncio.Task[Any]
+_Task = asyncio.Task
 
-running_loop: Callable[[], Loop | None] = events._get_running_loop
-
-# A timer must not keep alive the variables of whoever happened to arm it.
-_EMPTY = Variables()
-
-if sys.version_info < (3, 12):
-    _current_tasks: dict[Loop, Task] = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
-
-    def task_of(loop: Loop) -> Task | None:
-        return _current_tasks.get(loop)
-
-else:
-    task_of = asyncio.current_task
-
-
-@final
-class LoopState:
-    """What tether keeps for one event loop: its timers, stacks, and who is to look."""
-
-    __slots__ = ("_due", "_loop", "_scheduled", "_woken", "purge_at", "stacks", "timers")
-
-    def __init__(self, loop: Loop) -> None:
-        # Weak: the loop's own timers refer to this object, and so does `_states`.
-        self._loop = ref(loop, lambda _, key=id(loop): _states.pop(key, None))
-        self._woken: deque[Stack | Callable[[], None]] = deque()
-        self._scheduled = False
-        self.timers = Timers(self._arm)
-        self.stacks: dict[Task, Stack] = {}
-        self.purge_at = 64
-
-    # -- timers ----------------------------------------------------------------
-
-    def _arm(self, when: float) -> None:
-        loop = self._loop()
-        if loop is None:
-            return
-        if _clock.virtual is not None:
-            _clock.virtual.call_at(when, self._tick_from_outside)
-        else:
-            delay = when - _clock.now()
-            loop.call_later(delay if delay > 0.0 else 0.0, self._tick, context=_EMPTY)
-
-    def _tick(self) -> None:
-        timers = self.timers
-        due = timers.take(_clock.now())
-        for entry in due:
-            entry._due()
-        if timers.armed != INF:
-            self._arm(timers.armed)
-
-    def _tick_from_outside(self) -> None:
-        loop = self._loop()
-        if loop is not None:
-            if running_loop() is loop:
-                self._tick()
-            else:
-                call_soon(loop, self._tick)
-
-    # -- waking ----------------------------------------------------------------
-
-    def wake(self, loop: Loop, woken: Stack | Callable[[], None]) -> None:
-        """Have `woken` looked at in the loop, soon. From any thread.
-
-        A hundred thousand of them cost one wake-up of the loop.
-        """
-        self._woken.append(woken)
-        if not self._scheduled:
-            self._scheduled = True
-            call_soon(loop, self._flush)
-
-    def _flush(self) -> None:
-        self._scheduled = False
-        woken = self._woken
-        while woken:
-            one = woken.popleft()
-            if isinstance(one, Stack):
-                one.look()
-            else:
-                one()
-
-    # -- stacks ----------------------------------------------------------------
-
-    def stack_of(self, loop: Loop, task: Task) -> Stack:
-        stack = self.stacks.get(task)
-        if stack is None:
-            if len(self.stacks) > self.purge_at:
-                # Tasks that ended inside a block that nobody left.
-                for old in [one for one in self.stacks if one.done()]:
-                    del self.stacks[old]
-                self.purge_at = 64 + 2 * len(self.stacks)
-            stack = self.stacks[task] = Stack(self, loop, task)
-        return stack
-
-
-_states: dict[int, LoopState] = {}
-
-
-def state_of(loop: Loop) -> LoopState:
-    state = _states.get(id(loop))
-    if state is None:
-        state = _states[id(loop)] = LoopState(loop)
-    return state
-
-
-def call_soon(loop: Loop, callback: Callable[[], object]) -> None:
-    """Run `callback` in the loop; nothing if that is closed. From any thread."""
-    try:
-        if running_loop() is loop and task_of(loop) is not None:
-            # Inside a step of a task the loop is not in its selector, not even if a
-            # signal handler has interrupted the step, so it need not be woken.
-            loop.call_soon(callback, context=_EMPTY)
-        else:
-            loop.call_soon_threadsafe(callback, context=_EMPTY)
-    except RuntimeError:
-        # Asking first would be a race.
-        if not loop.is_closed():
-            raise
+# In the place of the task of a stack that is not in use.
+NO_TASK: Any = None
 
 
 def current_stack() -> Stack | None:
@@ -193,15 +71,33 @@ def current_stack() -> Stack | None:
     if loop is None:
         return None
     task = task_of(loop)
-    if task is None or not isinstance(task, asyncio.Task):
-        return None
-    return state_of(loop).stack_of(loop, task)
+    if task.__class__ is not _Task and not isinstance(task, _Task):
+        return None  # a callback of the loop, or no task of asyncio's
+    assert task is not None
+    state = _states.get(id(loop)) or state_of(loop)
+    stacks = state.stacks
+    stack = stacks.get(task)
+    if stack is None:
+        stack = state.spare
+        if stack is None or len(stacks) > state.purge_at:
+            stack = _new_stack(state)
+        else:
+            state.spare = None
+        stack.loop = loop
+        stack.task = task
+        stack.thread = get_ident()
+        stacks[task] = stack
+    return stack
 
 
-def current_task() -> Task | None:
-    """The running task; None outside of tasks."""
-    loop = running_loop()
-    return None if loop is None else task_of(loop)
+def _new_stack(state: LoopState) -> Stack:
+    stacks = state.stacks
+    if len(stacks) > state.purge_at:
+        # Tasks that ended inside a block that nobody left.
+        for old in [one for one in stacks if one.done()]:
+            del stacks[old]
+        state.purge_at = 64 + 2 * len(stacks)
+    return Stack(state)
 
 
 def claim(end: End) -> asyncio.CancelledError | None:
@@ -215,11 +111,6 @@ def claim(end: End) -> asyncio.CancelledError | None:
     return None if stack is None else stack.claim(end)
 
 
-def refuse_to_block(name: str, cure: str) -> None:
-    if running_loop() is not None:
-        raise RuntimeError(BLOCKING_ON_LOOP.format(name=name, cure=cure))
-
-
 @final
 class Stack:
     """The open blocks of one task, from the outside in."""
@@ -227,26 +118,30 @@ class Stack:
     __slots__ = (
         "_anyio",
         "_boundaries",
-        "_cancels",
         "_looks",
         "_since",
         "_told",
         "blocks",
         "loop",
+        "slow",
         "state",
         "task",
         "thread",
     )
 
-    def __init__(self, state: LoopState, loop: Loop, task: Task) -> None:
+    loop: Loop
+    task: Task
+    thread: int
+
+    def __init__(self, state: LoopState) -> None:
         self.state = state
-        self.loop = loop
-        self.task = task
-        self.thread = get_ident()
         self.blocks: list[Node] = []
-        self._told: dict[Node, int] | None = None  # block -> our cancels it answers for
-        self._boundaries: set[Node] | None = None
-        self._anyio: dict[Node, object] | None = None
+        # While `slow` is False the other three are empty, and the innermost block may
+        # just be popped.
+        self.slow = False
+        self._told: dict[Node, int] = {}  # block -> our cancels that it answers for
+        self._boundaries: set[Node] = set()
+        self._anyio: dict[Node, object] = {}  # block -> the scope it was entered in
         self._looks = 0
         self._since = 0.0
 
@@ -269,9 +164,8 @@ class Stack:
                 break
         else:
             if len(self.blocks) > 1 and came_through_without_cancel(node):
-                if self._boundaries is None:
-                    self._boundaries = set()
                 self._boundaries.add(block)
+                self.slow = True
         up = block._up
         if up is not None and not up._attach(block):
             self._fire()
@@ -280,9 +174,8 @@ class Stack:
         """Remember which anyio scope the block was entered in."""
         scope = _anyio_scope(self.task)
         if scope is not None:
-            if self._anyio is None:
-                self._anyio = {}
             self._anyio[block] = scope
+            self.slow = True
 
     # -- delivering ------------------------------------------------------------
 
@@ -291,6 +184,8 @@ class Stack:
 
     def look(self) -> None:
         """Interrupt the task if a block of it has ended, now or when it may be."""
+        if not self.blocks:
+            return
         task = self.task
         if task.done():
             return
@@ -300,9 +195,9 @@ class Stack:
             return
         done, held = self._done()
         told = self._told
-        due = done if told is None else [one for one in done if one not in told]
+        due = [one for one in done if one not in told]
         if held:
-            self.loop.call_later(SHIELD_LOOK, self.look, context=_EMPTY)
+            self.loop.call_later(SHIELD_LOOK, self.look, context=EMPTY)
         if not due:
             self._looks = 0
             return
@@ -312,11 +207,10 @@ class Stack:
                 self._since = now
             self._looks += 1
             if self._looks < TURNS and now - self._since < PATIENCE:
-                self.loop.call_soon(self.look, context=_EMPTY)
+                self.loop.call_soon(self.look, context=EMPTY)
                 return
         self._looks = 0
-        if told is None:
-            told = self._told = {}
+        self.slow = True
         for block in due:
             told[block] = 0
         told[due[-1]] = 1
@@ -334,14 +228,14 @@ class Stack:
                 if self._shielded(block):
                     return done, True
                 done.append(block)
-            if self._boundaries is not None and block in self._boundaries:
+            if block in self._boundaries:
                 break
         return done, False
 
     def _shielded(self, block: Node) -> bool:
         """Whether an anyio shield has been entered inside `block`."""
         scope = _anyio_scope(self.task)
-        outside = None if self._anyio is None else self._anyio.get(block)
+        outside = self._anyio.get(block)
         while scope is not None and scope is not outside:
             if scope.shield:
                 return True
@@ -365,18 +259,12 @@ class Stack:
                 break
         else:
             return None
-        if self._told is None:
-            self._told = {}
+        self.slow = True
         for block in done:
             self._told.setdefault(block, 0)
         return asyncio.CancelledError(f"tether: {_text(end)}")
 
     # -- leaving ---------------------------------------------------------------
-
-    @property
-    def plain(self) -> bool:
-        """Whether the innermost block may just be dropped from `blocks`."""
-        return self._told is None and self._boundaries is None and self._anyio is None
 
     def leave(self, block: Node, exc: BaseException | None) -> Node | None:
         """Drop `block`; the block whose error is to be raised in place of `exc`."""
@@ -395,47 +283,40 @@ class Stack:
                 del blocks[place:]
             else:
                 del blocks[place]
-        if self._anyio is not None:
-            for one in gone:
-                self._anyio.pop(one, None)
-            self._anyio = self._anyio or None
-        boundary = False
-        if self._boundaries is not None:
-            boundary = block in self._boundaries
-            self._boundaries.difference_update(gone)
-            self._boundaries = self._boundaries or None
-            if boundary:
-                self._fire()  # for what was held back
+        boundary = block in self._boundaries
+        self._boundaries.difference_update(gone)
+        if boundary:
+            self._fire()  # for what was held back
         told = self._told
-        if told is None:
-            return None
         mine = [one for one in gone if one in told]
-        if not mine:
-            return None
         cancels = sum(told.pop(one) for one in mine)
+        ours = bool(mine) and here and isinstance(exc, asyncio.CancelledError)
         raised: Node | None = None
-        if here and isinstance(exc, asyncio.CancelledError):
-            if not boundary and self._pass_on(told, cancels):
-                return None
-            raised = block if block._ended() is not None else mine[-1]
-        self._told = told or None
-        for _ in range(cancels):
-            if here or running_loop() is self.loop:
-                self.task.uncancel()
-            else:
-                call_soon(self.loop, self.task.uncancel)
-        if raised is not None and self.task.cancelling() > block._base:
-            return None  # somebody else has canceled the task as well
+        if not (ours and not boundary and self._pass_on(cancels)):
+            for _ in range(cancels):
+                self._uncancel(here)
+            if ours and self.task.cancelling() <= block._base:
+                raised = block if block._ended() is not None else mine[-1]
+            # Above the base somebody else has canceled the task as well.
+        for one in gone:
+            self._anyio.pop(one, None)
+        self.slow = bool(told or self._boundaries or self._anyio)
         return raised
 
-    def _pass_on(self, told: dict[Node, int], cancels: int) -> bool:
+    def _uncancel(self, here: bool) -> None:
+        if here or running_loop() is self.loop:
+            self.task.uncancel()
+        else:
+            call_soon(self.loop, self.task.uncancel)
+
+    def _pass_on(self, cancels: int) -> bool:
         """Leave the interruption to the outermost done block, if there is one."""
         done, _ = self._done()
         if not done:
             return False
         for block in done:
-            told.setdefault(block, 0)
-        told[done[-1]] += cancels
+            self._told.setdefault(block, 0)
+        self._told[done[-1]] += cancels
         return True
 
 
@@ -461,12 +342,17 @@ def _in_hand(task: Task) -> bool:
     return False
 
 
-def _anyio_scope(task: Task) -> Any:
-    """The innermost anyio scope of the task, if anyio is in use and looks as known."""
+def anyio_tasks() -> Any:
+    """Which tasks are in anyio scopes, if anyio is loaded and looks as known."""
     backend = sys.modules.get(ANYIO)
-    states = getattr(backend, "_task_states", None)
-    if not states:
+    return getattr(getattr(backend, "_task_states", None), "data", None)
+
+
+def _anyio_scope(task: Task) -> Any:
+    """The innermost anyio scope of the task."""
+    if not anyio_tasks():
         return None
+    states = sys.modules[ANYIO]._task_states
     return getattr(states.get(task), "cancel_scope", None)
 
 
@@ -474,46 +360,3 @@ def _text(end: End | None) -> str:
     if end is None:
         return ""
     return str(getattr(end.error, "text", end.error))
-
-
-@final
-class Waiter:
-    """One wait of one task: hangs on a context and on a deadline."""
-
-    __slots__ = ("_deadline", "_future", "_loop", "_state")
-
-    def __init__(self, until: float) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._state = state_of(self._loop)
-        self._future: asyncio.Future[None] = self._loop.create_future()
-        self._deadline = until
-
-    def _due(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
-
-    def _fire(self) -> None:
-        self._state.wake(self._loop, self._due)
-
-    async def wait(self) -> None:
-        """Wait until told, until the deadline, or until the task is canceled."""
-        if self._deadline == INF:
-            await self._future
-            return
-        timers = self._state.timers
-        timers.add(self)
-        try:
-            await self._future
-        finally:
-            timers.discard(self)
-
-    async def outlast(self) -> None:
-        """Wait until told, whatever happens to the task; a cancel is raised then."""
-        canceled: asyncio.CancelledError | None = None
-        while not self._future.done():
-            try:
-                await asyncio.wait((self._future,))
-            except asyncio.CancelledError as exc:
-                canceled = exc
-        if canceled is not None:
-            raise canceled

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
-from . import _interrupt
+from . import _loops
 from ._clock import INF, Parker
 from ._errors import NOT_IN_A_TASK, SYNC_IN_A_TASK, ContextError
-from ._interrupt import Waiter
+from ._loops import Waiter
 
 if TYPE_CHECKING:
     from ._context import Context
@@ -41,7 +41,7 @@ class Interrupting:
             self._ran._fire()
 
     def __enter__(self) -> None:
-        if _interrupt.running_loop() is not None:
+        if _loops.running_loop() is not None:
             raise RuntimeError(SYNC_IN_A_TASK)
         self._ctx.check()
         self._ran = Parker()
@@ -59,7 +59,7 @@ class Interrupting:
             self._replace(exc)
 
     async def __aenter__(self) -> None:
-        if _interrupt.current_task() is None:
+        if _loops.current_task() is None:
             raise RuntimeError(NOT_IN_A_TASK)
         self._ctx.check()
         self._ran = Waiter(INF)

@@ -31,7 +31,7 @@ from ._errors import (
     DeadlineExceeded,
 )
 from ._foreign import SCOPE, Foreign, Watch
-from ._interrupt import ANYIO, Stack, current_stack
+from ._interrupt import ANYIO, NO_TASK, Stack, current_stack
 from ._keys import ELSEWHERE, Key, Value
 from ._tree import (
     ADOPTED,
@@ -52,6 +52,8 @@ from ._tree import (
 
 T = TypeVar("T")
 
+_current_get = _current.get
+_current_set = _current.set
 _new = object.__new__
 _frame = sys._getframe
 _modules = sys.modules
@@ -65,7 +67,7 @@ class _Made(Node, Context):
     _values: Value | None
 
     def with_cancel(self, *, label: str | None = None) -> Scope:
-        return _derive(self, INF, 0.0, None, label, _frame(1))
+        return _derive(self, _clock.now(), INF, 0.0, None, label, _frame(1))
 
     def with_timeout(
         self,
@@ -77,10 +79,11 @@ class _Made(Node, Context):
     ) -> Scope:
         if seconds.__class__ is not float or seconds != seconds:
             seconds = seconds_("seconds", seconds)
-        when = _clock.now() + seconds
+        now = _clock.now()
+        when = now + seconds
         if reserve:
             when = min(when, self._deadline - seconds_("reserve", reserve))
-        return _derive(self, when, seconds, cause, label, _frame(1))
+        return _derive(self, now, when, seconds, cause, label, _frame(1))
 
     def with_deadline(
         self,
@@ -93,7 +96,8 @@ class _Made(Node, Context):
         when = seconds_("when", when)
         if reserve:
             when = min(when, self._deadline - seconds_("reserve", reserve))
-        return _derive(self, when, when - _clock.now(), cause, label, _frame(1))
+        now = _clock.now()
+        return _derive(self, now, when, when - now, cause, label, _frame(1))
 
     def with_value(self, key: Key[T], value: T) -> Context:
         if not isinstance(key, Key):
@@ -200,6 +204,19 @@ class Scope(_Made):
         as it is, for `cause()`. May be called from any thread, a signal handler, a
         finalizer, an `after_func`; it waits for nothing.
         """
+        if cause is None and GIL and self._hooks is self._tether_stack is None:
+            # Nobody to tell: as in __exit__, see invariants 5 and 7 of the tree.
+            node = self._up
+            while node is not None and node._end is None:
+                node = node._up
+            now = _clock.now()
+            if node is not None or now >= self._deadline:
+                self._ended()
+            if self._end is None:
+                self._end = now
+            if self._hooks is not None or self._tether_stack is not None:
+                self._ended()
+            return
         cause = cause_(cause)
         if self._ended() is None:
             self._commit(End(Canceled, cause, _clock.now()))
@@ -229,11 +246,21 @@ class Scope(_Made):
     def __enter__(self) -> Scope:
         if self._state != NEW:
             raise RuntimeError(ENTERED_TWICE.format(site=_describe.site(self)))
-        end = self._ended()
-        if end is not None:
-            self._state = LEFT
-            self._tether_raise(end)
-        prev = _current.get()
+        up = self._up
+        node = up
+        while node is not None and node._end is None:
+            node = node._up
+        deadline = self._deadline
+        if (
+            self._end is not None
+            or node is not None
+            or (deadline != INF and _clock.now() >= deadline)
+        ):
+            end = self._ended()
+            if end is not None:
+                self._state = LEFT
+                self._tether_raise(end)
+        prev = _current_get()
         stack: Stack | None = None if prev is None else prev._tether_stack
         if stack is None or not stack.is_current():
             stack = current_stack()
@@ -242,21 +269,25 @@ class Scope(_Made):
         if stack is not None:
             self._tether_stack = stack
             self._base = stack.task.cancelling()
-            stack.blocks.append(self)
-            deadline = self._deadline
-            up = self._up
+            blocks = stack.blocks
+            blocks.append(self)
             if up is not None and up._tether_stack is stack:
-                # Covered: the end of the parent's block reaches this task already.
-                if deadline != up._deadline:
-                    stack.state.timers.add(self)
+                # Covered: the end of the parent's block reaches this task already, and
+                # so does a deadline that is the parent's.
+                timed = deadline != up._deadline
             else:
-                if deadline != INF:
-                    stack.state.timers.add(self)
-                if up is not None or len(stack.blocks) > 1:
+                timed = deadline != INF
+                if up is not None or len(blocks) > 1:
                     stack.cover(self)
-            if ANYIO in _modules:
+            if timed:
+                timers = stack.state.timers
+                if deadline < timers.armed:
+                    timers.add(self)
+                else:
+                    timers.fresh.add(self)
+            if ANYIO in _modules and _interrupt.anyio_tasks():
                 stack.note_anyio(self)
-        _current.set(self)
+        _current_set(self)
         return self
 
     def __exit__(
@@ -269,30 +300,45 @@ class Scope(_Made):
             if self._state == NEW:
                 raise RuntimeError(LEFT_WITHOUT_ENTER)
             return
+        if self._end.__class__ is float:
+            self._ended()  # canceled, not left: the state still tells
         self._state = LEFT
-        if _current.get() is self:
-            _current.set(self._prev)
+        if _current_get() is self:
+            _current_set(self._prev)
         self._prev = None
         raised: Node | None = None
-        stack = cast("Stack | None", self._tether_stack)
+        stack: Stack | None = self._tether_stack
         if stack is not None:
             self._tether_stack = None
-            state = stack.state
-            state.timers.discard(self)
+            timers = stack.state.timers
+            timers.fresh.discard(self)
+            if timers.numbers:
+                timers.discard(self)
             blocks = stack.blocks
-            if stack.plain and blocks and blocks[-1] is self:
+            if not stack.slow and blocks and blocks[-1] is self:
                 blocks.pop()
             else:
                 raised = stack.leave(self, exc)
             if not blocks:
-                state.stacks.pop(stack.task, None)
+                state = stack.state
+                del state.stacks[stack.task]
+                if not stack.slow:
+                    # Most tasks have one block at a time: the next one is spared the
+                    # making. A look that is still under way finds no blocks here, or
+                    # those of the stack's next task, which it may as well look at.
+                    stack.task = NO_TASK
+                    state.spare = stack
         if GIL and self._hooks is None:
+            node = up = self._up
+            while node is not None and node._end is None:
+                node = node._up
             now = _clock.now()
+            if node is not None or now >= self._deadline:
+                self._ended()  # what has ended before comes first
             if self._end is None:
                 self._end = now
             if self._hooks is not None:
                 self._ended()
-            up = self._up
             if up is not None and up._hooks is not None:
                 with lock:
                     self._unhook()
@@ -326,6 +372,7 @@ class Scope(_Made):
 
 def _derive(
     parent: _Made,
+    now: float,
     when: float,
     span: float,
     cause: BaseException | None,
@@ -333,44 +380,47 @@ def _derive(
     frame: FrameType,
 ) -> Scope:
     """A scope below `parent`; `when` is INF for one without a deadline of its own."""
-    if cause is not None:
-        cause = cause_(cause)
-    up = parent if parent.__class__ is Scope else parent._up
     scope = _new(Scope)
     scope._parent = parent
-    scope._up = up
+    scope._up = up = parent if parent.__class__ is Scope else parent._up
     scope._values = parent._values
     scope._code = frame.f_code
     scope._lasti = frame.f_lasti
     scope._state = NEW
-    scope._end = scope._hooks = scope._tether_stack = scope._prev = None
+    scope._end = scope._hooks = scope._tether_stack = None
     above = parent._deadline
     if when == INF or when > above:
         # None of its own, or one that cannot matter: then it is dropped, cause and all.
         scope._deadline = above
         scope._cause = NO_DEADLINE
-        scope._span = _clock.now()
-        ends_now = False
+        scope._span = now
     else:
         scope._deadline = when
-        scope._cause = cause
+        scope._cause = cause if cause is None else cause_(cause)
         scope._span = span
-        ends_now = when <= _clock.now()
-    if up is not None:
-        if up.__class__ is Foreign:
-            _register(scope, parent, cast(Foreign, up))
-        elif when != INF:
-            scope._end = up._ended()
-    if ends_now and scope._end is None:
-        scope._commit(End(DeadlineExceeded, cause, when))
+        if when <= now or up is not None:
+            # Its parent may be over, or it itself.
+            _born(scope, up, now)
+    if up is not None and up.__class__ is Foreign:
+        _register(scope, parent, cast(Foreign, up))
     if label is not None:
         scope._values = Value(_describe.LABEL, label, scope._values)
     return scope
 
 
+def _born(scope: Scope, up: Node | None, now: float) -> None:
+    """Look once, as a deadline is set: whether the parent is over, or it has passed."""
+    if up is not None:
+        scope._end = up._ended()
+    if scope._end is None and scope._deadline <= now:
+        scope._commit(End(DeadlineExceeded, scope._cause, scope._deadline))
+
+
 def _register(scope: Scope, parent: _Made, foreign: Foreign) -> None:
     """Have a scope learn of the end of the user-made context it is made below."""
     scope._up = None
+    if scope._end is not None:
+        return
     end = foreign._ended()
     if end is not None:
         scope._end = end

@@ -1,7 +1,7 @@
 """The shared timers: one queue per event loop, and one with a thread for the rest.
 
 Most deadlines are never reached: a scope of two seconds is left after two milliseconds.
-So an entry is first only put into a set, `_fresh`. One wake-up is armed, at `armed`;
+So an entry is first only put into a set, `fresh`. One wake-up is armed, at `armed`;
 nothing in the set may be due before that, so only an entry that is nearer moves it.
 When it comes, what is still in the set goes into a heap, once for each. So a short
 scope costs one `set.add` and one `set.discard`, and no order is kept among entries that
@@ -38,32 +38,32 @@ class Entry(Hashable, Protocol):
 class Timers:
     """Entries in the order of their deadlines, and one wake-up for the nearest."""
 
-    __slots__ = ("_fresh", "_heap", "_number", "_numbers", "_old", "arm", "armed")
+    __slots__ = ("fresh", "_heap", "_number", "numbers", "_old", "arm", "armed")
 
     def __init__(self, arm: Callable[[float], None]) -> None:
         self.arm = arm
         self.armed = INF
-        self._fresh: set[Entry] = set()
+        self.fresh: set[Entry] = set()
         self._heap: list[tuple[float, int]] = []
         self._old: dict[int, Entry] = {}
-        self._numbers: dict[Entry, int] = {}
+        self.numbers: dict[Entry, int] = {}
         self._number = count()
 
     def __len__(self) -> int:
-        return len(self._fresh) + len(self._old)
+        return len(self.fresh) + len(self._old)
 
     def add(self, entry: Entry) -> None:
         """Call `entry._due()` at its deadline, unless it is discarded before."""
-        self._fresh.add(entry)
+        self.fresh.add(entry)
         if entry._deadline < self.armed:
             self.armed = entry._deadline
             self.arm(self.armed)
 
     def discard(self, entry: Entry) -> None:
         """Forget `entry`. What is not there is no error."""
-        self._fresh.discard(entry)
-        if self._numbers:
-            number = self._numbers.pop(entry, None)
+        self.fresh.discard(entry)
+        if self.numbers:
+            number = self.numbers.pop(entry, None)
             if number is not None:
                 self._old.pop(number, None)
                 # What has left stays in the heap as a number until it is due, or
@@ -77,18 +77,18 @@ class Timers:
 
         The caller arms the wake-up.
         """
-        fresh, self._fresh = self._fresh, set()
+        fresh, self.fresh = self.fresh, set()
         for entry in fresh:
             number = next(self._number)
             self._old[number] = entry
-            self._numbers[entry] = number
+            self.numbers[entry] = number
             heappush(self._heap, (entry._deadline, number))
         due = []
         heap = self._heap
         while heap and (heap[0][0] <= now or heap[0][1] not in self._old):
             entry_due = self._old.pop(heappop(heap)[1], None)
             if entry_due is not None:
-                self._numbers.pop(entry_due, None)
+                self.numbers.pop(entry_due, None)
                 due.append(entry_due)
         self.armed = heap[0][0] if heap else INF
         return due

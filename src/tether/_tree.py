@@ -15,9 +15,10 @@ Invariants
 4.  The first look that finds an end commits it and takes the hooks, in one step under
     the lock. What is taken is fired once, outside the lock; what is no longer there
     cannot be detached.
-5.  `_end` holds None, an End, or a float: the instant at which a `with` block was left
-    while nothing hung on the node. The float becomes an End when somebody looks. This
-    makes leaving a block one clock reading and one store.
+5.  `_end` holds None, an End, or a float: the instant at which a `with` block was left,
+    or the scope canceled (`_state` tells), while nothing hung on the node. The float
+    becomes an End when somebody looks. This makes leaving a block one clock reading and
+    one store.
 6.  One lock for all trees, `lock`: re-entrant, because a signal handler or a finalizer
     may cancel in the middle of a locked section of the same thread. Between the test
     of `_end` and its store stands no call, no backward jump and no allocation, so
@@ -178,7 +179,7 @@ class Node:
         if expired:
             end = End(DeadlineExceeded, origin._cause, first)
         else:
-            end = End(Canceled, None, first, left=True)
+            end = End(Canceled, None, first, left=origin._state == LEFT)
         end = origin._commit(end)
         return end if origin is self else self._commit(end)
 
@@ -284,7 +285,7 @@ def _spread(hooks: dict[Hook | Node, None], end: End, fired: list[Hook]) -> None
             if deadline < end.at and hook._cause is not NO_DEADLINE:
                 mine = End(DeadlineExceeded, hook._cause, deadline)
             if before is not None and before < mine.at:  # type: ignore[operator]
-                mine = End(Canceled, None, before, left=True)  # type: ignore[arg-type]
+                mine = End(Canceled, None, before, left=hook._state == LEFT)  # type: ignore[arg-type]
             if hook._end is not before:
                 continue  # a signal handler was quicker (6)
             hook._end = mine

@@ -18,7 +18,7 @@ from heapq import heappop, heappush
 from itertools import count
 from types import FrameType, TracebackType
 
-from .. import _clock, _interrupt, _pool, _timers
+from .. import _clock, _loops, _pool, _timers
 from .._clock import Parker
 
 # A thread that tether did not park may wait for something else, as a lock that the
@@ -68,8 +68,8 @@ class VirtualClock:
             raise RuntimeError("a VirtualClock is entered once, one at a time")
         self._entered = True
         self._known = set(threading.enumerate())
-        self._saved = (_clock.now, _timers.threads, dict(_interrupt._states))
-        _interrupt._states.clear()
+        self._saved = (_clock.now, _timers.threads, dict(_loops.states))
+        _loops.states.clear()
         _timers.threads = _timers.ThreadTimers()
         _clock.now = self.now
         _clock.virtual = self
@@ -83,8 +83,8 @@ class VirtualClock:
     ) -> None:
         _clock.virtual = None
         _clock.now, _timers.threads, states = self._saved
-        _interrupt._states.clear()
-        _interrupt._states.update(states)
+        _loops.states.clear()
+        _loops.states.update(states)
         _timers.threads.wake()
         # Whoever still waits is woken, and waits on by the real clock.
         with self._lock:

@@ -1,0 +1,42 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.loops import KINDS, Run
+
+PATIENCE = 2.0  # seconds for threads that are about to end; nothing waits if none are
+
+
+@pytest.fixture(params=KINDS)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Call it with a coroutine function and its arguments; once for each loop."""
+    return Run(request.param)
+
+
+@pytest.fixture
+def switching() -> Iterator[None]:
+    """Threads take turns as often as the interpreter can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fail a test that leaves a thread behind which would keep the program alive."""
+    before = set(threading.enumerate())
+    yield
+    until = time.monotonic() + PATIENCE
+    started = [t for t in threading.enumerate() if t not in before and not t.daemon]
+    for thread in started:
+        thread.join(max(0.0, until - time.monotonic()))
+    left = [thread for thread in started if thread.is_alive()]
+    assert not left, f"threads still alive: {left}"

@@ -25,9 +25,7 @@ class Run:
 
     kind: str
 
-    def __call__(
-        self, fn: Callable[[*Ts], Coroutine[Any, Any, T]], /, *args: *Ts
-    ) -> T:
+    def __call__(self, fn: Callable[[*Ts], Coroutine[Any, Any, T]], /, *args: *Ts) -> T:
         complaints: list[dict[str, Any]] = []
         with asyncio.Runner(loop_factory=self.new_loop) as runner:
             loop = runner.get_loop()

@@ -14,9 +14,10 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tether"
 
 # From the ground up; a module may import those before it.
 CORE = [
-    *["_errors", "_keys", "_clock"],
-    *["_pool", "_tree", "_timers", "_current", "_interrupt"],
-    "_context",
+    *["_errors", "_keys", "_clock", "_checks"],
+    *["_tree", "_pool", "_timers", "_foreign", "_describe"],
+    *["_current", "_loops", "_interrupt", "_hooks", "_interrupting"],
+    *["_context", "_scope"],
     *["_sync", "_group", "_live", "signals", "_run", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.

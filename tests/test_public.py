@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[1]
 PUBLIC_MODULES = {"cli", "debug", "ext", "signals", "testing", "vet", "wire"}
 
 REFERENCE = (ROOT / "docs" / "reference" / "core.md").read_text(encoding="utf-8")
-DOCUMENTED = re.findall(r"auto(?:class|exception|function):: (\w+)$", REFERENCE, re.M)
+DOCUMENTED = re.findall(
+    r"auto(?:class|exception|function):: (\w+)$", REFERENCE, re.MULTILINE
+)
 
 
 def test_all_is_sorted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isnan
 from typing import TypeVar
 
 from ._errors import NAN, NOT_A_CAUSE, NOT_A_NUMBER, NOT_CALLABLE
@@ -16,7 +17,7 @@ def seconds_(name: str, value: object) -> float:
         if isinstance(value, str) or not hasattr(type(value), "__float__"):
             raise TypeError(NOT_A_NUMBER.format(name=name, value=value))
         value = float(value)  # type: ignore[arg-type]
-    if value != value:
+    if isnan(value):
         raise ValueError(NAN.format(name=name))
     return value
 

@@ -54,13 +54,16 @@ class Parker:
             if left <= 0.0:
                 break
             self.woken = False
-            if self.unparked:
+            if self._was_unparked():
                 break
             if virtual is not None:
                 virtual.park(self, until)
             else:
                 self.block(left)
         return self.unparked
+
+    def _was_unparked(self) -> bool:
+        return self.unparked  # by another thread, between two lines
 
     def block(self, seconds: float = INF) -> None:
         """Block for real, at most so long."""

@@ -53,7 +53,7 @@ class Context:
 
     __slots__ = ()
 
-    # Private names say whose they are: subclasses have a `_node` or `_error` of their own.
+    # Private names say whose they are: a subclass may have an `_error` of its own.
     _tether_stack: Any = None
 
     # -- what a user-made context overrides ------------------------------------
@@ -74,7 +74,7 @@ class Context:
     def value(self, key: Key[T]) -> T | None: ...
     @overload
     def value(self, key: Key[T], default: D) -> T | D: ...
-    def value(self, key: Key[Any], default: object = None) -> object:
+    def value(self, key: Key[Any], default: object = None) -> object:  # noqa: ARG002
         """The nearest value that was set for `key` here or above, else `default`."""
         return default
 
@@ -170,7 +170,7 @@ class Context:
 
     def cause(self) -> BaseException | None:
         """Why it is over: what `cancel(cause)` was given, else like `err()`."""
-        node: object = self.value(_foreign.SCOPE)
+        node = self.value(_foreign.SCOPE, None)
         if isinstance(node, Context):
             cause = node.cause()
             if cause is not None:
@@ -380,7 +380,7 @@ class Context:
         return _describe.end_of(self)
 
     def __str__(self) -> str:
-        return _describe.text(self)
+        return _describe.text(self, Context.__str__)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self}>"

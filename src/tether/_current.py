@@ -1,4 +1,4 @@
-"""The context variable behind `current()`, written by scopes and by those who hand over.
+"""The context variable behind `current()`, written by scopes and who hands over.
 
 It holds what was entered last in this task or thread. That may have been left since, by
 another task or a collected generator that could not reach this variable, so who reads

@@ -43,8 +43,11 @@ def site(node: Node) -> str:
     return f"{'/'.join(PurePath(code.co_filename).parts[-2:])}:{line}"
 
 
-def text(ctx: Context) -> str:
-    """Go's text of a context: how it came about, from the root on."""
+def text(ctx: Context, plain: object) -> str:
+    """Go's text of a context: how it came about, from the root on.
+
+    A user-made one in it has the name of its type, if its `__str__` is the `plain` one.
+    """
     parts: list[str] = []
     now = _clock.now()
     node: Context | Node | None = ctx
@@ -65,8 +68,8 @@ def text(ctx: Context) -> str:
             parts.append(f".WithDeadline({when!r} [{when - now!r}s])")
         node = node._parent
     if node is not None:
-        plain = type(node).__str__ is type(ctx).__mro__[-1].__str__
-        parts.append(type(node).__qualname__ if plain else str(node))
+        named = type(node).__str__ is plain
+        parts.append(type(node).__qualname__ if named else str(node))
     parts.reverse()
     return "".join(parts)
 

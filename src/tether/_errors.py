@@ -69,7 +69,9 @@ class ContextError(Exception):
     text = "context ended"
     ctx: Context | None
 
-    def __init__(self, detail: str | None = None, *, ctx: Context | None = None):
+    def __init__(
+        self, detail: str | None = None, *, ctx: Context | None = None
+    ) -> None:
         super().__init__(self.text)
         self.ctx = ctx
         self._detail = detail
@@ -82,7 +84,8 @@ class ContextError(Exception):
     def detail(self) -> str:
         """Whose end this is: the budget, where it was set, the cause, what is left."""
         if self._detail is None:
-            self._detail = self.text if self.ctx is None else self.ctx._tether_tell_end()
+            ctx = self.ctx
+            self._detail = self.text if ctx is None else ctx._tether_tell_end()
         return self._detail
 
     def add_detail(self, more: str) -> None:
@@ -90,7 +93,7 @@ class ContextError(Exception):
         self._detail = f"{self.detail}; {more}"
 
     @property
-    def __notes__(self) -> list[str]:
+    def __notes__(self) -> list[str]:  # type: ignore[override]
         # A traceback prints the notes of an exception; this way it shows the detail
         # of those that are printed and costs nothing for all others.
         if self._notes is None:

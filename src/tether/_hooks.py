@@ -16,7 +16,7 @@ from . import _pool, _timers
 from ._clock import INF
 from ._errors import SIGNAL_OF_A_CONTEXT
 from ._foreign import Foreign
-from ._tree import Claim, Hook, Node, Signal
+from ._tree import Claim, Node, Signal
 
 if TYPE_CHECKING:
     from ._context import Context
@@ -60,7 +60,7 @@ class AfterFunc:
         _pool.submit((self._func,))
 
     def stop(self) -> bool:
-        """Whether it is now never run; False: it is running, has run, or was stopped."""
+        """Whether it is now never run; False: it has been started or stopped."""
         if self._node is None:
             stopped, self._stopped = self._stopped, True
             return not stopped
@@ -75,15 +75,18 @@ class AfterFunc:
 class Callback:
     """A callback of `ctx.done_signal()`: runs in the thread that finds the end."""
 
-    __slots__ = ("_deadline", "_fire", "_node")
+    __slots__ = ("_deadline", "_func", "_node")
 
     def __init__(self, node: Node, func: Callable[[], object]) -> None:
-        self._fire = func
+        self._func = func
         self._node = node
         self._deadline = real_deadline(node)
 
     def _due(self) -> None:
         self._node._ended()
+
+    def _fire(self) -> None:
+        self._func()
 
     def remove(self) -> bool:
         if self._deadline != INF:

@@ -49,9 +49,17 @@ import time
 from _thread import get_ident
 from typing import Any, final
 
-from ._loops import EMPTY, Loop, LoopState, Task, call_soon, running_loop, state_of
+from ._loops import (
+    EMPTY,
+    Loop,
+    LoopState,
+    Task,
+    call_soon,
+    running_loop,
+    state_of,
+    task_of,
+)
 from ._loops import states as _states
-from ._loops import task_of
 from ._tree import DETACHED, End, Node
 
 TURNS = 100
@@ -61,8 +69,8 @@ ANYIO = "anyio._backends._asyncio"
 
 _Task = asyncio.Task
 
-# In the place of the task of a stack that is not in use.
-NO_TASK: Any = None
+# In the place of the task of a stack that is not in use: no loop runs it.
+NO_TASK: Any = object()
 
 
 def current_stack() -> Stack | None:
@@ -85,7 +93,7 @@ def current_stack() -> Stack | None:
             state.spare = None
         stack.loop = loop
         stack.task = task
-        stack.thread = get_ident()
+        stack.thread = 0  # asked for by a block inside the block, if there is one
         stacks[task] = stack
     return stack
 
@@ -130,7 +138,7 @@ class Stack:
     )
 
     loop: Loop
-    task: Task
+    task: Task  # NO_TASK while it is not in use
     thread: int
 
     def __init__(self, state: LoopState) -> None:
@@ -147,7 +155,15 @@ class Stack:
 
     def is_current(self) -> bool:
         """Whether its task is the one that runs here and now."""
-        return self.thread == get_ident() and task_of(self.loop) is self.task
+        if task_of(self.loop) is not self.task:
+            return False
+        if self.thread == get_ident():
+            return True
+        # The task runs; here, or in a thread that this one has its variables from?
+        if running_loop() is not self.loop:
+            return False
+        self.thread = get_ident()
+        return True
 
     # -- entering --------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""ctx.interrupting(fn): end a blocking call of another library when the context ends."""
+"""ctx.interrupting(fn): end a blocking call when the context ends."""
 
 from __future__ import annotations
 

@@ -46,11 +46,15 @@ class Sleeper(Protocol):
 class LoopState:
     """What tether keeps for one event loop: its timers, stacks, and who is to look."""
 
-    __slots__ = ("_loop", "_scheduled", "_woken", "purge_at", "spare", "stacks", "timers")
+    __slots__ = (
+        *("_loop", "_scheduled", "_woken"),
+        *("purge_at", "spare", "stacks", "timers"),
+    )
 
     def __init__(self, loop: Loop) -> None:
         # Weak: the loop's own timers refer to this object, and so does `states`.
-        self._loop = ref(loop, lambda _, key=id(loop): states.pop(key, None))
+        key = id(loop)
+        self._loop = ref(loop, lambda _: states.pop(key, None))
         self._woken: deque[Sleeper] = deque()
         self._scheduled = False
         self.timers = Timers(self._arm)
@@ -68,7 +72,7 @@ class LoopState:
             _clock.virtual.call_at(when, self._tick_from_outside)
         else:
             delay = when - _clock.now()
-            loop.call_later(delay if delay > 0.0 else 0.0, self._tick, context=EMPTY)
+            loop.call_later(max(0.0, delay), self._tick, context=EMPTY)
 
     def _tick(self) -> None:
         timers = self.timers

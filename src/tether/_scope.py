@@ -43,7 +43,6 @@ from ._tree import (
     NO_DEADLINE,
     ROOT,
     VALUE,
-    Claim,
     End,
     Node,
     Signal,
@@ -77,7 +76,7 @@ class _Made(Node, Context):
         reserve: float = 0.0,
         label: str | None = None,
     ) -> Scope:
-        if seconds.__class__ is not float or seconds != seconds:
+        if seconds.__class__ is not float or not seconds < INF:
             seconds = seconds_("seconds", seconds)
         now = _clock.now()
         when = now + seconds
@@ -204,7 +203,7 @@ class Scope(_Made):
         as it is, for `cause()`. May be called from any thread, a signal handler, a
         finalizer, an `after_func`; it waits for nothing.
         """
-        if cause is None and GIL and self._hooks is self._tether_stack is None:
+        if cause is None and GIL and self._hooks is None and self._tether_stack is None:
             # Nobody to tell: as in __exit__, see invariants 5 and 7 of the tree.
             node = self._up
             while node is not None and node._end is None:
@@ -307,7 +306,7 @@ class Scope(_Made):
             _current_set(self._prev)
         self._prev = None
         raised: Node | None = None
-        stack: Stack | None = self._tether_stack
+        stack = cast("Stack | None", self._tether_stack)
         if stack is not None:
             self._tether_stack = None
             timers = stack.state.timers
@@ -402,7 +401,7 @@ def _derive(
             # Its parent may be over, or it itself.
             _born(scope, up, now)
     if up is not None and up.__class__ is Foreign:
-        _register(scope, parent, cast(Foreign, up))
+        _register(scope, parent, up)
     if label is not None:
         scope._values = Value(_describe.LABEL, label, scope._values)
     return scope

@@ -38,7 +38,7 @@ class Entry(Hashable, Protocol):
 class Timers:
     """Entries in the order of their deadlines, and one wake-up for the nearest."""
 
-    __slots__ = ("fresh", "_heap", "_number", "numbers", "_old", "arm", "armed")
+    __slots__ = ("_heap", "_number", "_old", "arm", "armed", "fresh", "numbers")
 
     def __init__(self, arm: Callable[[float], None]) -> None:
         self.arm = arm
@@ -173,9 +173,10 @@ class ThreadTimers:
 threads = ThreadTimers()
 
 if hasattr(os, "register_at_fork"):
-    # Held across the fork, so that the child finds no half-made queue.
+    # Held across the fork, so that the child finds no half-made queue. Lambdas, because
+    # both names change.
     os.register_at_fork(
-        before=lambda: threads._lock.acquire(),
-        after_in_parent=lambda: threads._lock.release(),
-        after_in_child=lambda: threads.fork(),
+        before=lambda: threads._lock.acquire(),  # noqa: PLW0108
+        after_in_parent=lambda: threads._lock.release(),  # noqa: PLW0108
+        after_in_child=lambda: threads.fork(),  # noqa: PLW0108
     )

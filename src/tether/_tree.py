@@ -39,11 +39,15 @@ import sys
 from collections.abc import Callable
 from threading import RLock
 from types import CodeType
-from typing import Any, Protocol, final
+from typing import TYPE_CHECKING, Protocol, final
 
 from . import _clock
 from ._clock import INF
-from ._errors import SIGNAL_OF_A_CONTEXT, Canceled, ContextError, DeadlineExceeded
+from ._errors import Canceled, ContextError, DeadlineExceeded
+
+if TYPE_CHECKING:
+    from ._context import Context
+    from ._keys import Value
 
 lock = RLock()
 
@@ -77,6 +81,7 @@ class End:
         error: type[ContextError] | BaseException,
         cause: BaseException | None,
         at: float,
+        *,
         left: bool = False,
         source: object = None,
     ) -> None:
@@ -127,9 +132,13 @@ class Node:
     _end: End | float | None
     _hooks: dict[Hook | Node, None] | None
     _lasti: int
+    _parent: Context | None
+    _prev: Context | None
     _span: float
+    _state: int
     _tether_stack: Hook | None
     _up: Node | None
+    _values: Value | None
 
     # -- looking ---------------------------------------------------------------
 
@@ -146,7 +155,7 @@ class Node:
             if deadline == INF or _clock.now() < deadline:
                 return None
         elif end.__class__ is End:
-            return end  # type: ignore[return-value]  # mypy does not narrow by class
+            return end
         return self._look()
 
     def _look(self) -> End | None:
@@ -160,11 +169,7 @@ class Node:
         node: Node | None = self
         while node is not None:
             deadline = node._deadline
-            if (
-                deadline < first
-                and deadline <= now
-                and node._cause is not NO_DEADLINE
-            ):
+            if deadline < first and deadline <= now and node._cause is not NO_DEADLINE:
                 origin, first, expired = node, deadline, True
             end = node._end
             if isinstance(end, End):
@@ -191,7 +196,7 @@ class Node:
         with lock:
             before = self._end
             if before.__class__ is End:
-                return before  # type: ignore[return-value]
+                return before
             self._end = end
             hooks, self._hooks = self._hooks, None
             stack = self._tether_stack
@@ -284,8 +289,8 @@ def _spread(hooks: dict[Hook | Node, None], end: End, fired: list[Hook]) -> None
             deadline = hook._deadline
             if deadline < end.at and hook._cause is not NO_DEADLINE:
                 mine = End(DeadlineExceeded, hook._cause, deadline)
-            if before is not None and before < mine.at:  # type: ignore[operator]
-                mine = End(Canceled, None, before, left=hook._state == LEFT)  # type: ignore[arg-type]
+            if isinstance(before, float) and before < mine.at:
+                mine = End(Canceled, None, before, left=hook._state == LEFT)
             if hook._end is not before:
                 continue  # a signal handler was quicker (6)
             hook._end = mine

@@ -1,4 +1,4 @@
-"""A done scope interrupts its task: what the block raises, and what it leaves behind."""
+"""A done scope interrupts its task: what the block raises and leaves behind."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tether import Canceled, Context, ContextError, DeadlineExceeded, background
+from tether import Canceled, Context, ContextError, DeadlineExceeded, Key, background
 from tether.testing import VirtualClock
 
 Run = Callable[..., Any]
+NUMBER: Key[int] = Key("number")
 
 
 async def turns(count: int = 20) -> None:
@@ -408,7 +409,7 @@ def test_a_child_task_entered_below_a_foreign_block_hears_of_a_grandparents_end(
 ) -> None:
     async def main() -> None:
         top = background().with_cancel()
-        ctx: Context = top.with_cancel().with_value(KEY, 1).with_timeout(60.0)
+        ctx: Context = top.with_cancel().with_value(NUMBER, 1).with_timeout(60.0)
 
         async def work() -> None:
             with ctx.with_timeout(30.0):
@@ -421,9 +422,6 @@ def test_a_child_task_entered_below_a_foreign_block_hears_of_a_grandparents_end(
             await task
         assert caught.value.ctx is top
 
-    from tether import Key
-
-    KEY: Key[int] = Key("n")
     run(main)
 
 
@@ -433,8 +431,9 @@ def test_a_deadline_that_is_not_the_nearest_needs_no_timer_and_still_holds(
     async def main() -> None:
         with VirtualClock() as clock:
             outer_caught = []
+            outer = background().with_timeout(1.0)
             try:
-                with background().with_timeout(1.0) as outer:
+                with outer:
                     with outer.with_timeout(5.0) as inner:
                         assert inner.remaining() == 1.0
                         asyncio.get_running_loop().call_soon(clock.advance, 1.0)

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.core.test_interrupt import forever, turns, undisturbed
 from tether import Canceled, DeadlineExceeded, Scope, background, current
 from tether.testing import VirtualClock
-
-from .test_interrupt import forever, turns, undisturbed
 
 Run = Callable[..., Any]
 

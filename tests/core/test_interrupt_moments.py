@@ -10,30 +10,28 @@ from typing import Any
 
 import pytest
 
+from tests.core.test_interrupt import cancelling, forever, turns, undisturbed
 from tether import Canceled, DeadlineExceeded, background
 from tether.testing import VirtualClock
-
-from .test_interrupt import cancelling, forever, turns, undisturbed
 
 Run = Callable[..., Any]
 
 
 def test_the_end_comes_in_the_turn_in_which_the_block_is_left(run: Run) -> None:
-    """A cancel in every one of the turns around the exit: raised inside or not at all."""
+    """In every one of the turns around it: raised inside or not at all."""
+
+    def call_later_by_turns(left: int, end: Callable[[], None]) -> None:
+        if left:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(call_later_by_turns, left - 1, end)
+        else:
+            end()
 
     async def main() -> None:
         outcomes = set()
         for late in range(8):
             scope = background().with_cancel()
-            loop = asyncio.get_running_loop()
-
-            def later(left: int, end: Callable[[], None] = scope.cancel) -> None:
-                if left:
-                    loop.call_soon(later, left - 1)
-                else:
-                    end()
-
-            later(late)
+            call_later_by_turns(late, scope.cancel)
             try:
                 with scope:
                     await turns(4)

@@ -9,10 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.core.test_interrupt import forever, turns, undisturbed
 from tether import Canceled, ContextError, DeadlineExceeded, background
 from tether.testing import VirtualClock
-
-from .test_interrupt import cancelling, forever, turns, undisturbed
 
 Run = Callable[..., Any]
 

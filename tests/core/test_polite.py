@@ -16,9 +16,8 @@ import anyio
 import httpx
 import pytest
 
+from tests.core.test_interrupt import turns
 from tether import Canceled, background
-
-from .test_interrupt import turns
 
 Run = Callable[..., Any]
 End = Callable[[], object]
@@ -51,9 +50,7 @@ async def items_lost(bounded: Bounded) -> int:
         async with into, out:
             async with bounded() as end:
 
-                def both(
-                    first: bool = first, into: Any = into, end: End = end
-                ) -> None:
+                def both(first: bool = first, into: Any = into, end: End = end) -> None:
                     if first:
                         end()
                     into.send_nowait(1)
@@ -61,7 +58,7 @@ async def items_lost(bounded: Bounded) -> int:
                         end()
 
                 # Not before the receiver waits.
-                loop.call_soon(loop.call_soon, both)
+                loop.call_soon(lambda both=both: loop.call_soon(both))
                 got.append(await out.receive())
                 await asyncio.Event().wait()
             sent += 1
@@ -73,7 +70,8 @@ async def wake_ups_lost(bounded: Bounded) -> int:
     """Notifications of a Condition that neither of two waiters got."""
     lost = 0
     for _ in range(ROUNDS):
-        condition, woken = asyncio.Condition(), []
+        condition = asyncio.Condition()
+        woken: list[str] = []
         ends: list[End] = []
 
         async def bounded_waiter(
@@ -127,7 +125,7 @@ async def connections_lost(bounded: Bounded) -> int:
             await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = "http://127.0.0.1:%d/" % server.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     limits = httpx.Limits(max_connections=10, max_keepalive_connections=10)
     loop = asyncio.get_running_loop()
     async with httpx.AsyncClient(limits=limits, timeout=5.0) as client:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from types import FrameType, TracebackType
+from typing import Self
 
 from .. import _clock, _loops, _pool, _timers
 from .._clock import Parker
@@ -63,7 +64,7 @@ class VirtualClock:
         """The time on it, in seconds."""
         return self._now
 
-    def __enter__(self) -> VirtualClock:
+    def __enter__(self) -> Self:
         if _clock.virtual is not None or self._entered:
             raise RuntimeError("a VirtualClock is entered once, one at a time")
         self._entered = True

@@ -18,7 +18,7 @@ if a block has ended that was not told, and if the task really waits:
   item, a lock is on its way to it, and a cancel now would lose it. The task gets it
   first and the look is repeated in the next turn of the loop. A task that never waits
   (a queue ping-pong, `while True: await ready`) is interrupted all the same after TURNS
-  turns or PATIENCE seconds.
+  turns, or PATIENCE seconds and TURNS_AT_LEAST.
 - An anyio shield is entered inside the ended block: anyio's rules hold inside anyio's
   scopes. The shield does not say when it is left, so the look is repeated by timer.
 - A bare yield (`await sleep(0)`) hands nothing over and counts as waiting.
@@ -63,8 +63,10 @@ from ._loops import states as _states
 from ._tree import DETACHED, End, Node
 
 TURNS = 100
+TURNS_AT_LEAST = 10  # a machine that stands still takes no turn from the task
 PATIENCE = 0.01
 SHIELD_LOOK = 0.001
+PURGE = 256
 ANYIO = "anyio._backends._asyncio"
 
 _Task = asyncio.Task
@@ -83,29 +85,24 @@ def current_stack() -> Stack | None:
         return None  # a callback of the loop, or no task of asyncio's
     assert task is not None
     state = _states.get(id(loop)) or state_of(loop)
-    stacks = state.stacks
-    stack = stacks.get(task)
-    if stack is None:
-        stack = state.spare
-        if stack is None or len(stacks) > state.purge_at:
-            stack = _new_stack(state)
-        else:
-            state.spare = None
+    stack = state.stacks.get(id(task)) or _new_stack(state, task)
+    if stack.task is not task:
         stack.loop = loop
         stack.task = task
         stack.thread = 0  # asked for by a block inside the block, if there is one
-        stacks[task] = stack
     return stack
 
 
-def _new_stack(state: LoopState) -> Stack:
+def _new_stack(state: LoopState, task: Task) -> Stack:
     stacks = state.stacks
     if len(stacks) > state.purge_at:
-        # Tasks that ended inside a block that nobody left.
-        for old in [one for one in stacks if one.done()]:
-            del stacks[old]
-        state.purge_at = 64 + 2 * len(stacks)
-    return Stack(state)
+        # Those of tasks that are gone, also of such that ended inside a block.
+        for key, old in [*stacks.items()]:
+            if old.task is NO_TASK or old.task.done():
+                del stacks[key]
+        state.purge_at = PURGE + 2 * len(stacks)
+    stack = stacks[id(task)] = Stack(state)
+    return stack
 
 
 def claim(end: End) -> asyncio.CancelledError | None:
@@ -115,13 +112,17 @@ def claim(end: End) -> asyncio.CancelledError | None:
     if loop is None or state is None:
         return None
     task = task_of(loop)
-    stack = None if task is None else state.stacks.get(task)
-    return None if stack is None else stack.claim(end)
+    stack = state.stacks.get(id(task))
+    return stack.claim(end) if stack is not None and stack.task is task else None
 
 
 @final
 class Stack:
-    """The open blocks of one task, from the outside in."""
+    """The open blocks of one task, from the outside in.
+
+    When the last one is left it lets go of the task and stays where it is, under the
+    task's id: for the next block, or for a later task that gets the same id.
+    """
 
     __slots__ = (
         "_anyio",
@@ -143,6 +144,7 @@ class Stack:
 
     def __init__(self, state: LoopState) -> None:
         self.state = state
+        self.loop = self.task = NO_TASK
         self.blocks: list[Node] = []
         # While `slow` is False the other three are empty, and the innermost block may
         # just be popped.
@@ -200,10 +202,8 @@ class Stack:
 
     def look(self) -> None:
         """Interrupt the task if a block of it has ended, now or when it may be."""
-        if not self.blocks:
-            return
         task = self.task
-        if task.done():
+        if task is NO_TASK or task.done():
             return
         if task_of(self.loop) is task:
             # Its own step has moved the clock. The task is canceled where it waits.
@@ -222,7 +222,8 @@ class Stack:
             if self._looks == 0:
                 self._since = now
             self._looks += 1
-            if self._looks < TURNS and now - self._since < PATIENCE:
+            patient = self._looks < TURNS_AT_LEAST or now - self._since < PATIENCE
+            if self._looks < TURNS and patient:
                 self.loop.call_soon(self.look, context=EMPTY)
                 return
         self._looks = 0

@@ -48,7 +48,7 @@ class LoopState:
 
     __slots__ = (
         *("_loop", "_scheduled", "_woken"),
-        *("purge_at", "spare", "stacks", "timers"),
+        *("purge_at", "stacks", "timers"),
     )
 
     def __init__(self, loop: Loop) -> None:
@@ -58,9 +58,8 @@ class LoopState:
         self._woken: deque[Sleeper] = deque()
         self._scheduled = False
         self.timers = Timers(self._arm)
-        self.stacks: dict[Task, Any] = {}  # see _interrupt
-        self.spare: Any = None
-        self.purge_at = 64
+        self.stacks: dict[int, Any] = {}  # by id of the task, see _interrupt
+        self.purge_at = 0
 
     # -- timers ----------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, TypeVar, cast, final
 
@@ -53,6 +54,9 @@ T = TypeVar("T")
 
 _current_get = _current.get
 _current_set = _current.set
+_current_reset = _current.reset
+# In the place of the token of a scope whose block is not open.
+NO_TOKEN: Any = None
 _new = object.__new__
 _frame = sys._getframe
 _modules = sys.modules
@@ -263,7 +267,6 @@ class Scope(_Made):
         stack: Stack | None = None if prev is None else prev._tether_stack
         if stack is None or not stack.is_current():
             stack = current_stack()
-        self._prev = prev
         self._state = ENTERED
         if stack is not None:
             self._tether_stack = stack
@@ -286,7 +289,7 @@ class Scope(_Made):
                     timers.fresh.add(self)
             if ANYIO in _modules and _interrupt.anyio_tasks():
                 stack.note_anyio(self)
-        _current_set(self)
+        self._token = _current_set(self)
         return self
 
     def __exit__(
@@ -303,10 +306,15 @@ class Scope(_Made):
             self._ended()  # canceled, not left: the state still tells
         self._state = LEFT
         if _current_get() is self:
-            _current_set(self._prev)
-        self._prev = None
+            try:
+                _current_reset(self._token)
+            except ValueError:
+                # In a copy of the variables it was set in: another task's, a thread's.
+                old = self._token.old_value
+                _current_set(None if old is Token.MISSING else old)
+        self._token = NO_TOKEN
         raised: Node | None = None
-        stack = cast("Stack | None", self._tether_stack)
+        stack: Stack | None = self._tether_stack  # type: ignore[assignment]
         if stack is not None:
             self._tether_stack = None
             timers = stack.state.timers
@@ -319,14 +327,7 @@ class Scope(_Made):
             else:
                 raised = stack.leave(self, exc)
             if not blocks:
-                state = stack.state
-                del state.stacks[stack.task]
-                if not stack.slow:
-                    # Most tasks have one block at a time: the next one is spared the
-                    # making. A look that is still under way finds no blocks here, or
-                    # those of the stack's next task, which it may as well look at.
-                    stack.task = NO_TASK
-                    state.spare = stack
+                stack.task = stack.loop = NO_TASK
         if GIL and self._hooks is None:
             node = up = self._up
             while node is not None and node._end is None:

@@ -46,6 +46,8 @@ from ._clock import INF
 from ._errors import Canceled, ContextError, DeadlineExceeded
 
 if TYPE_CHECKING:
+    from contextvars import Token
+
     from ._context import Context
     from ._keys import Value
 
@@ -117,10 +119,10 @@ class Node:
         "_hooks",  # what to tell: children that are hooked, and Hooks
         "_lasti",  # instruction in it; the line is worked out when asked for
         "_parent",  # for its text and values only
-        "_prev",  # what was current before its block
         "_span",  # the seconds of its own deadline, else the instant it was made
         "_state",
         "_tether_stack",  # of the task that is inside its block
+        "_token",  # to set back what was current before its block
         "_up",  # the nearest node above it that can end
         "_values",  # the nearest value at or above it
     )
@@ -133,10 +135,10 @@ class Node:
     _hooks: dict[Hook | Node, None] | None
     _lasti: int
     _parent: Context | None
-    _prev: Context | None
     _span: float
     _state: int
     _tether_stack: Hook | None
+    _token: Token[Context | None]
     _up: Node | None
     _values: Value | None
 

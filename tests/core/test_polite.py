@@ -50,15 +50,15 @@ async def items_lost(bounded: Bounded) -> int:
         async with into, out:
             async with bounded() as end:
 
-                def both(first: bool = first, into: Any = into, end: End = end) -> None:
+                def both(first: bool, into: Any, end: End) -> None:
                     if first:
                         end()
                     into.send_nowait(1)
                     if not first:
                         end()
 
-                # Not before the receiver waits.
-                loop.call_soon(lambda both=both: loop.call_soon(both))
+                # In the turn after the next, when the receiver waits.
+                loop.call_soon(loop.call_soon, both, first, into, end)
                 got.append(await out.receive())
                 await asyncio.Event().wait()
             sent += 1

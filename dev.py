@@ -68,7 +68,9 @@ def main(words: list[str]) -> int:
     if chore == "ci":
         return ci()
     if chore == "conformance":  # the folder is relative to the caller
-        args = [arg if arg.startswith("-") else str(Path(arg).absolute()) for arg in args]
+        args = [
+            arg if arg.startswith("-") else str(Path(arg).absolute()) for arg in args
+        ]
     # A list, so that every command runs even when an earlier one failed.
     codes = [run(python, *command, *args) for command in CHORES[chore]]
     return max(codes, key=abs)
@@ -172,9 +174,13 @@ def call(python: Path, *args: str | Path) -> None:
 
 WRONG = re.compile(r"cancell(?:ed|ing|er|able)", re.IGNORECASE)
 # Names of others, in their spelling: asyncio, concurrent.futures, trio, anyio, gRPC.
+# A line that must quote them otherwise ends in a comment "spelling: theirs".
 THEIRS = re.compile(
-    r"CancelledError|\bcancell(?:ed|ing)\(|Task\.cancelling|trio\.Cancelled"
-    r"|cancelled_caught|get_cancelled_exc_class|\bCANCELLED\b"
+    r"\bcancell(?:ed|ing)\(|\bimport .*\bcancelling\b"  # spelling: theirs
+    r"|Task\.cancelling"  # spelling: theirs
+    r"|CancelledError|trio\.Cancelled|\bCANCELLED\b"  # spelling: theirs
+    r"|cancelled_caught|get_cancelled_exc_class|checkpoint_if_cancelled"
+    r"|.*spelling: theirs"
 )
 FOLDERS = ("src", "tests", "demo", "bench", "docs")
 SUFFIXES = {".py", ".md", ".toml", ".html", ".css", ".js"}
@@ -273,7 +279,11 @@ def ci() -> int:
             Step("types", ["types"]),
             Step(f"test on Python {RUNNING}", ["test"]),
             *(
-                Step(f"test on Python {v}", ["test", "--python", v], pool.submit(prepare, v))
+                Step(
+                    f"test on Python {v}",
+                    ["test", "--python", v],
+                    pool.submit(prepare, v),
+                )
                 for v in others
             ),
             Step("conformance", ["conformance"]),
@@ -284,7 +294,8 @@ def ci() -> int:
     print("\n=== summary ===")
     for step in steps:
         print(f"{step.title:24}{step.result:8}{step.seconds:6.1f} s")
-    print(f"{sum(s.passed for s in steps)} passed, {sum(s.failed for s in steps)} failed")
+    passed, failed = sum(s.passed for s in steps), sum(s.failed for s in steps)
+    print(f"{passed} passed, {failed} failed")
     return 1 if any(step.code for step in steps) else 0
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tether"
 # From the ground up; a module may import those before it.
 CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
-    *["_tree", "_pool", "_timers", "_foreign", "_describe"],
+    *["_pool", "_tree", "_timers", "_foreign", "_describe"],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting"],
     *["_context", "_scope"],
     *["_sync", "_group", "_live", "signals", "_run", "wire"],

@@ -69,7 +69,7 @@ class Parker:
         """Block for real, at most so long."""
         if seconds >= TIMEOUT_MAX:
             self._lock.acquire()
-        else:
+        elif seconds > 0.0:
             self._lock.acquire(True, seconds)
 
     def unpark(self) -> None:

@@ -9,7 +9,9 @@ contexts that tether makes.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from . import _clock, _describe, _foreign, _hooks, _interrupt, _loops
@@ -94,7 +96,8 @@ class Context:
         `label` names the work that begins here, as "GET /users/{id}"; it is inherited
         and shown in the detail of errors.
         """
-        return _foreign.adopt(self).with_cancel(label=label)
+        scope = _foreign.adopt(self).with_cancel(label=label)
+        return _made_here(scope, sys._getframe(1))
 
     def with_timeout(
         self,
@@ -117,9 +120,10 @@ class Context:
             ...         0.7 < query.remaining() <= 0.75
             True
         """
-        return _foreign.adopt(self).with_timeout(
+        scope = _foreign.adopt(self).with_timeout(
             seconds, cause, reserve=reserve, label=label
         )
+        return _made_here(scope, sys._getframe(1))
 
     def with_deadline(
         self,
@@ -133,9 +137,10 @@ class Context:
 
         `when` is an instant of `time.monotonic()`; the rest is as in `with_timeout`.
         """
-        return _foreign.adopt(self).with_deadline(
+        scope = _foreign.adopt(self).with_deadline(
             when, cause, reserve=reserve, label=label
         )
+        return _made_here(scope, sys._getframe(1))
 
     def with_value(self, key: Key[T], value: T) -> Context:
         """A context that ends with this one and carries `value` under `key`.
@@ -390,6 +395,13 @@ class Context:
             "a context belongs to its process and cannot be pickled or copied; "
             "send what is left of its time and the values that matter"
         )
+
+
+def _made_here(scope: Scope, frame: FrameType) -> Scope:
+    """The scope, with the place of the user's call in place of ours."""
+    scope._code = frame.f_code
+    scope._lasti = frame.f_lasti
+    return scope
 
 
 def _until(name: str, timeout: float | None) -> float:

@@ -11,6 +11,7 @@ these exceptions are caught and never printed.
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ CAUSED_BY = ": {cause}"
 LEFT_ABOVE = "; {left:.6g} s are left above it"
 OF_ROOT = " [{label}]"
 AT_ITEM = "canceled at item {index}"
+
+
+def report(exc: BaseException) -> None:
+    """Hand on what a user's function raised where nobody could catch it."""
+    threading.excepthook(
+        threading.ExceptHookArgs((type(exc), exc, exc.__traceback__, None))
+    )
 
 
 class ContextError(Exception):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, final
 
 from . import _clock, _timers
 from ._clock import INF
-from ._errors import Canceled, ContextError, DeadlineExceeded
+from ._errors import Canceled, ContextError, DeadlineExceeded, report
 from ._keys import Key
 from ._tree import NO_DEADLINE, Claim, End, Hook, Node
 
@@ -78,28 +78,37 @@ class Watch:
 
     __slots__ = ("_deadline", "_foreign", "_remove", "_scope")
 
-    def __init__(self, scope: Node, foreign: Foreign, after_func: bool) -> None:
+    def __init__(self, scope: Node, foreign: Foreign, *, after_func: bool) -> None:
         self._scope: Node | None = scope
         self._foreign = foreign
+        self._deadline = INF if isinstance(scope._deadline, Claim) else scope._deadline
+        self._remove: Callable[[], bool] | None = None
         # In the scope's hooks, so that its own end is told here.
         scope._hooks = {self: None}
-        self._deadline = INF if isinstance(scope._deadline, Claim) else scope._deadline
-        if self._deadline != INF:
-            _timers.threads.add(self)
         ctx = foreign._ctx
         if after_func:
             self._remove = ctx.after_func(self._report)
         else:
             self._remove = ctx.done_signal().add_callback(self._report)
+        if self._deadline != INF:
+            _timers.threads.add(self)
+        if isinstance(scope._end, End):
+            self._fire()  # it ended before there was anything to unregister
 
     def _report(self) -> None:
         """The context has ended: capture how."""
         scope, self._scope = self._scope, None
         if scope is None:
             return
-        end = self._foreign._ended()
-        if end is None:  # reported, though its signal is not set (yet)
-            end = End(Canceled, None, _clock.now(), source=self._foreign._ctx)
+        end: End | None
+        try:
+            end = self._foreign._ended()
+            cause: BaseException | None = None
+        except BaseException as exc:
+            end, cause = None, exc
+        if end is None:
+            # It cannot say how, or its signal is not set yet. An end it is all the same.
+            end = End(Canceled, cause, _clock.now(), source=self._foreign._ctx)
         scope._look()  # its own deadline may have come first
         scope._commit(end)
 
@@ -113,7 +122,11 @@ class Watch:
         self._scope = None
         if self._deadline != INF:
             _timers.threads.discard(self)
-        self._remove()
+        if self._remove is not None:
+            try:
+                self._remove()
+            except BaseException as exc:
+                report(exc)
 
 
 def join(ctx: Context) -> tuple[Node | None, float]:

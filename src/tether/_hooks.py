@@ -14,9 +14,10 @@ from weakref import WeakKeyDictionary, ref
 
 from . import _pool, _timers
 from ._clock import INF
-from ._errors import SIGNAL_OF_A_CONTEXT
+from ._checks import callable_
+from ._errors import SIGNAL_OF_A_CONTEXT, report
 from ._foreign import Foreign
-from ._tree import Claim, Node, Signal
+from ._tree import Claim, End, Node, Signal
 
 if TYPE_CHECKING:
     from ._context import Context
@@ -27,6 +28,14 @@ def real_deadline(node: Node | None) -> float:
     if node is None or isinstance(node._deadline, Claim):
         return INF
     return node._deadline
+
+
+def _time(hook: _timers.Entry, node: Node) -> None:
+    """Have the node looked at when its time is over, for a hook that hangs on it."""
+    if hook._deadline != INF:
+        _timers.threads.add(hook)
+        if isinstance(node._end, End):
+            _timers.threads.discard(hook)  # told before it was added
 
 
 @final
@@ -47,8 +56,8 @@ class AfterFunc:
             return  # nothing can end the context
         if not node._attach(self):
             self._fire()
-        elif self._deadline != INF:
-            _timers.threads.add(self)
+        else:
+            _time(self, node)
 
     def _due(self) -> None:
         if self._node is not None:
@@ -86,7 +95,13 @@ class Callback:
         self._node._ended()
 
     def _fire(self) -> None:
-        self._func()
+        if self._deadline != INF:
+            _timers.threads.discard(self)
+        try:
+            self._func()
+        except BaseException as exc:
+            # Whoever has found the end, in cancel() or a timer, has others to tell.
+            report(exc)
 
     def remove(self) -> bool:
         if self._deadline != INF:
@@ -119,47 +134,47 @@ class DoneSignal(Signal):
     def add_callback(self, callback: Callable[[], object]) -> Callable[[], bool]:
         if self._node is None:
             return super().add_callback(callback)
-        hook = Callback(self._node, callback)
+        hook = Callback(self._node, callable_("add_callback", callback))
         if not self._node._attach(hook):
-            callback()
-        elif hook._deadline != INF:
-            _timers.threads.add(hook)
+            hook._fire()
+        else:
+            _time(hook, self._node)
         return hook.remove
 
 
 @final
 class Fileno:
-    """A file descriptor that becomes readable when the context ends.
+    """A file descriptor that becomes readable when a context ends.
 
     It hangs on the node and on what is above the node, but does not hook the one into
-    the other: so a context that is dropped is collected, and the descriptor is closed.
+    the other: so a context that is dropped is collected, and the descriptor is closed
+    with its `owner`.
     """
 
-    __slots__ = ("__weakref__", "_deadline", "_node", "_up", "read", "write")
+    __slots__ = ("__weakref__", "_deadline", "_node", "_owner", "_up", "read", "write")
 
-    def __init__(self, node: Node | None) -> None:
+    def __init__(self, owner: object, node: Node) -> None:
         if hasattr(os, "eventfd"):
             self.read = self.write = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         else:
             self.read, self.write = os.pipe()
+        self._owner = ref(owner, self._close)
         self._deadline = real_deadline(node)
-        self._node = self._up = None
-        if node is None:
-            return
-        self._node = ref(node, self._gone)
+        # A stand-in for a user-made context belongs to this descriptor alone.
+        self._node = (lambda: node) if isinstance(node, Foreign) else ref(node)
+        self._up = node._up
+        hooked = self._up is None or self._up._attach(self)
         if isinstance(node, Foreign):
             hooked = node._attach(self)
         else:
-            self._up = node._up
-            hooked = self._up is None or self._up._attach(self)
             hooked = hooked and node._attach_here(self)
-        if not hooked:
+        if hooked:
+            _time(self, node)
+        else:
             self._fire()
-        elif self._deadline != INF:
-            _timers.threads.add(self)
 
     def _due(self) -> None:
-        node = None if self._node is None else self._node()
+        node = self._node()
         if node is not None:
             node._ended()
 
@@ -168,9 +183,10 @@ class Fileno:
         if self.write >= 0:
             os.write(self.write, b"\1\0\0\0\0\0\0\0")
 
-    def _gone(self, _: object) -> None:
-        if self._up is not None:
-            self._up._detach(self)
+    def _close(self, _: object) -> None:
+        for node in (self._up, self._node()):
+            if node is not None:
+                node._detach(self)
         if self._deadline != INF:
             _timers.threads.discard(self)
         for fd in {self.read, self.write}:
@@ -182,9 +198,22 @@ _filenos: WeakKeyDictionary[object, Fileno] = WeakKeyDictionary()
 
 
 def fileno(ctx: Context, node: Node | None) -> int:
-    """The descriptor of the node that ends `ctx`, made at the first call."""
-    key: object = ctx if node is None or isinstance(node, Foreign) else node
-    found = _filenos.get(key)
+    """The descriptor of what ends `ctx`, made at the first call.
+
+    One for each scope, which the contexts with values below it share; one for each
+    user-made context; and one in all for what nothing can end.
+    """
+    owner: object = node
+    if node is None:
+        owner, node = _NEVER, _NEVER
+    elif isinstance(node, Foreign):
+        owner = ctx
+    found = _filenos.get(owner)
     if found is None:
-        found = _filenos.setdefault(key, Fileno(node))
+        found = _filenos.setdefault(owner, Fileno(owner, node))
     return found.read
+
+
+_NEVER = Node()
+_NEVER._up = _NEVER._end = _NEVER._hooks = _NEVER._tether_stack = None
+_NEVER._deadline = INF

@@ -47,7 +47,7 @@ class LoopState:
     """What tether keeps for one event loop: its timers, stacks, and who is to look."""
 
     __slots__ = (
-        *("_loop", "_scheduled", "_woken"),
+        *("_handle", "_loop", "_scheduled", "_woken"),
         *("purge_at", "stacks", "timers"),
     )
 
@@ -57,6 +57,7 @@ class LoopState:
         self._loop = ref(loop, lambda _: states.pop(key, None))
         self._woken: deque[Sleeper] = deque()
         self._scheduled = False
+        self._handle: asyncio.TimerHandle | None = None
         self.timers = Timers(self._arm)
         self.stacks: dict[int, Any] = {}  # by id of the task, see _interrupt
         self.purge_at = 0
@@ -67,13 +68,17 @@ class LoopState:
         loop = self._loop()
         if loop is None:
             return
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
         if _clock.virtual is not None:
-            _clock.virtual.call_at(when, self._tick_from_outside)
+            _clock.virtual.call_at(when, lambda: self._tick_from_outside(when))
         else:
-            delay = when - _clock.now()
-            loop.call_later(max(0.0, delay), self._tick, context=EMPTY)
+            delay = max(0.0, when - _clock.now())
+            self._handle = loop.call_later(delay, self._tick, context=EMPTY)
 
     def _tick(self) -> None:
+        self._handle = None
         timers = self.timers
         due = timers.take(_clock.now())
         for entry in due:
@@ -81,9 +86,9 @@ class LoopState:
         if timers.armed != INF:
             self._arm(timers.armed)
 
-    def _tick_from_outside(self) -> None:
+    def _tick_from_outside(self, when: float) -> None:
         loop = self._loop()
-        if loop is not None:
+        if loop is not None and when == self.timers.armed:
             if running_loop() is loop:
                 self._tick()
             else:

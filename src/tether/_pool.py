@@ -16,14 +16,13 @@ locks of its own, and are daemons: they never delay the end of the process.
 from __future__ import annotations
 
 import os
-import sys
-import threading
 import time
 from _thread import get_ident, start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterable
 
 from ._clock import Parker
+from ._errors import report
 
 EAGER = 8
 STALL = 0.002
@@ -104,8 +103,8 @@ def _work(me: object) -> None:
             _wake_one()
         try:
             job()
-        except BaseException:
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), None)))
+        except BaseException as exc:
+            report(exc)
         finally:
             del job
             _running.discard(ident)

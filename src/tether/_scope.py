@@ -361,13 +361,27 @@ class Scope(_Made):
         self._ended()
 
     def __del__(self) -> None:
-        if self._end is None and self._ended() is None:
+        if self._end is None and self._is_alone():
             warnings.warn(
                 NEVER_CANCELED.format(site=_describe.site(self)),
                 ResourceWarning,
                 source=self,
                 stacklevel=2,
             )
+
+    def _is_alone(self) -> bool:
+        """Whether nothing has ended it either, as far as a few steps up can show.
+
+        Not further: a long chain that is dropped at once would walk up for each.
+        """
+        node: Node | None = self
+        for _ in range(16):
+            if node is None:
+                break
+            if node._end is not None:
+                return False
+            node = node._up
+        return _clock.now() < self._deadline
 
 
 def _derive(
@@ -421,12 +435,16 @@ def _register(scope: Scope, parent: _Made, foreign: Foreign) -> None:
     scope._up = None
     if scope._end is not None:
         return
-    end = foreign._ended()
-    if end is not None:
-        scope._end = end
-    else:
-        own = type(foreign._ctx).after_func is not Context.after_func
-        Watch(scope, foreign, own and parent._state == ADOPTED)
+    try:
+        end = foreign._ended()
+        if end is not None:
+            scope._end = end
+        else:
+            own = type(foreign._ctx).after_func is not Context.after_func
+            Watch(scope, foreign, after_func=own and parent._state == ADOPTED)
+    except BaseException as exc:
+        scope._commit(End(Canceled, exc, _clock.now()))  # nobody will get it
+        raise
 
 
 def _plain(
@@ -497,15 +515,11 @@ def current() -> Context:
     ctx = _current.get()
     if ctx is None:
         return _BACKGROUND
-    node: object = ctx
-    found: Context = ctx
-    while isinstance(node, Node):
-        if node._state == LEFT:
-            parent = node._parent
-            if parent is None:
-                return _BACKGROUND
-            found = parent
-        node = node._parent
-        if isinstance(node, Scope) and node._state != LEFT:
+    while isinstance(ctx, Node):
+        scope: object = ctx
+        while isinstance(scope, _Plain):
+            scope = scope._parent
+        if not isinstance(scope, Scope) or scope._state != LEFT:
             break
-    return found
+        ctx = scope._parent or _BACKGROUND
+    return ctx

@@ -120,7 +120,7 @@ class ThreadTimers:
 
     def _arm(self, when: float) -> None:
         if _clock.virtual is not None:
-            _clock.virtual.call_at(when, self._tick)
+            _clock.virtual.call_at(when, lambda: self._tick_at(when))
         elif not self._started:
             self._start()
         else:
@@ -142,12 +142,16 @@ class ThreadTimers:
         if parker is not None:
             parker.unpark()
 
+    def _tick_at(self, when: float) -> None:
+        if when == self._timers.armed:  # else a nearer one was armed since
+            self._tick()
+
     def _tick(self) -> float:
         with self._lock:
             due = self._timers.take(_clock.now())
             armed = self._timers.armed
             if _clock.virtual is not None and armed != INF:
-                _clock.virtual.call_at(armed, self._tick)
+                self._arm(armed)
         for entry in due:
             entry._due()
         return armed

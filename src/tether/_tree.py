@@ -42,6 +42,7 @@ from types import CodeType
 from typing import TYPE_CHECKING, Protocol, final
 
 from . import _clock
+from ._checks import callable_
 from ._clock import INF
 from ._errors import Canceled, ContextError, DeadlineExceeded
 
@@ -176,7 +177,7 @@ class Node:
             end = node._end
             if isinstance(end, End):
                 if origin is None or end.at < first:
-                    return self._commit(end)
+                    return self._take(end)
                 break
             if end is not None and end < first:
                 origin, first, expired = node, end, False
@@ -187,8 +188,16 @@ class Node:
             end = End(DeadlineExceeded, origin._cause, first)
         else:
             end = End(Canceled, None, first, left=origin._state == LEFT)
-        end = origin._commit(end)
-        return end if origin is self else self._commit(end)
+        return self._take(origin._commit(end))
+
+    def _take(self, end: End) -> End:
+        """Commit an end found above to all on the way, so that none searches again."""
+        node: Node | None = self
+        while node is not None and not isinstance(node._end, End):
+            node._commit(end)
+            node = node._up
+        assert isinstance(self._end, End)
+        return self._end
 
     # -- ending ----------------------------------------------------------------
 
@@ -351,6 +360,7 @@ class Signal:
         `remove()` is True if the callback is now never called, False if it has been,
         or has been removed before.
         """
+        callable_("add_callback", callback)
         token = object()
 
         def remove() -> bool:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Self
 
 from bench._measure import Bar, Case, Effort, Run, Side
-from bench.scopes import HOUR
+from bench.scopes import HOUR, Loop
 from tether import Scope, background
 
 LIVE = 5_000
@@ -24,13 +24,13 @@ class Meter:
     def __enter__(self) -> Self:
         gc.collect()
         tracemalloc.start()
-        self._before, _ = tracemalloc.get_traced_memory()
+        self._before = tracemalloc.get_traced_memory()[0]
         self.taken = 0
         return self
 
     def __exit__(self, *_: object) -> None:
         gc.collect()
-        after, _ = tracemalloc.get_traced_memory()
+        after = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         self.taken = after - self._before
 
@@ -48,12 +48,12 @@ def derived(make: Callable[[Scope], Scope], *, hook: bool = False) -> Run:
                     kept[index] = scope
                     if hook:
                         stops[index] = scope.after_func(gc.collect)
-            for index, scope in enumerate(kept):
-                stop = stops[index]
+            for stop in stops:
                 if callable(stop):
                     stop()
-                if scope is not None:
-                    scope.cancel()
+            for left in kept:
+                if left is not None:
+                    left.cancel()
         return meter.taken
 
     return run
@@ -62,9 +62,10 @@ def derived(make: Callable[[Scope], Scope], *, hook: bool = False) -> Run:
 def chained(n: int) -> int:
     """Each context below the one before it."""
     made = [background().with_cancel()] * (n + 1)
+    budgets = [HOUR - index for index in range(n)]  # floats of the user's, not ours
     with Meter() as meter:
         for index in range(n):
-            made[index + 1] = made[index].with_timeout(HOUR - index)
+            made[index + 1] = made[index].with_timeout(budgets[index])
     for scope in reversed(made):
         scope.cancel()
     return meter.taken
@@ -104,7 +105,7 @@ def inside_async(make: Callable[[], AbstractAsyncContextManager[object]]) -> Bod
     return body
 
 
-def entered(make: Callable[[], Body]) -> Run:
+def entered(make: Callable[[], Body]) -> Loop:
     """A scope entered in a task of its own, less what the bare task takes."""
 
     async def run(n: int) -> int:
@@ -122,19 +123,9 @@ def anyio_fail_after() -> Body:
     return inside(lambda: anyio.fail_after(HOUR))
 
 
-def tether_below() -> Body:
-    root = background().with_cancel()
-
-    def make() -> AbstractContextManager[object]:
-        return root.with_timeout(HOUR)
-
-    body = inside(make)
-
-    async def then_cancel(over: asyncio.Event) -> None:
-        await body(over)
-        root.cancel()  # the first that ends is late enough: all were told to end
-
-    return then_cancel
+async def tether_below(n: int) -> int:
+    with background().with_cancel() as root:
+        return await entered(lambda: inside(lambda: root.with_timeout(HOUR)))(n)
 
 
 def cases(effort: Effort) -> list[Case]:
@@ -153,7 +144,7 @@ def cases(effort: Effort) -> list[Case]:
     tasks = [
         Side("asyncio.timeout", plain, "asyncio"),
         Side("tether, with_timeout", ours, "asyncio"),
-        Side("tether, below a request", entered(tether_below), "asyncio"),
+        Side("tether, below a request", tether_below, "asyncio"),
         Side("anyio.fail_after", entered(anyio_fail_after), "asyncio"),
     ]
     live = LIVE if effort.large else 200

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from time import perf_counter_ns as now
 
-from bench._measure import Bar, Case, Effort, Run, Side, Where
+from bench._measure import Bar, Case, Effort, Side, Where
 from tether import background
 
 HOUR = 3600.0
@@ -16,7 +16,7 @@ TURN = 100  # scopes between two turns of the loop, which then drops its dead ti
 NESTED = 20  # the same for towers of five
 SHRINKING = (HOUR, HOUR / 2, HOUR / 3, HOUR / 4, HOUR / 5)
 EQUAL = (HOUR, HOUR, HOUR, HOUR, HOUR)
-Loop = Callable[[int], Awaitable[int]]
+Loop = Callable[[int], Coroutine[object, None, int]]
 
 
 async def tether_alone(n: int) -> int:
@@ -189,7 +189,7 @@ async def trio_alone(n: int) -> int:
     return now() - start
 
 
-def beside(run: Loop, hold: Callable[[float], Awaitable[None]], seconds: float) -> Run:
+def beside(run: Loop, hold: Callable[[float], Awaitable[None]], seconds: float) -> Loop:
     """The same, while another task waits in a scope of so many seconds."""
 
     async def both(n: int) -> int:
@@ -230,9 +230,7 @@ def _on(on: Where) -> list[Case]:
     bars = (Bar(limit, "asyncio.timeout"), Bar(0.20, "anyio.fail_after"))
     nested = (Bar(0.45, "asyncio.timeout"), Bar(0.20, "anyio.fail_after"))
 
-    def case(
-        name: str, runs: tuple[Run, ...] | list[Run] | list[Loop], per: int, *bars: Bar
-    ) -> Case:
+    def case(name: str, runs: Sequence[Loop], per: int, *bars: Bar) -> Case:
         ours, plain, other = runs
         sides = [
             Side("asyncio.timeout", plain, on, per),

@@ -28,7 +28,8 @@ def by_signal(scope: Scope, left: deque[int]) -> object:
 
 
 def not_at_all(_: Scope, left: deque[int]) -> object:
-    return left.clear()
+    left.clear()
+    return None
 
 
 def drained(left: deque[int]) -> None:

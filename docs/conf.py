@@ -1,6 +1,10 @@
 """How the pages are built: python dev.py docs."""
 
+from __future__ import annotations
+
 from importlib.metadata import version as version_of
+
+from sphinx.application import Sphinx
 
 import tether
 
@@ -26,10 +30,24 @@ autodoc_preserve_defaults = True
 
 # Our own references must resolve. Those to the standard library cannot: its inventory
 # would have to be fetched from elsewhere at each build.
-nitpick_ignore_regex = [("py:.*", r"(?!tether\b).*")]
+nitpick_ignore_regex = [("py:.*", r"(?!tether\b).*|tether\._.*")]
 
 # Users know the public names, not the modules in which they happen to be written.
 for _name in tether.__all__:
     _item = getattr(tether, _name)
     if getattr(_item, "__module__", "").startswith("tether."):
         _item.__module__ = "tether"
+
+
+def public_bases(
+    _app: Sphinx, _name: str, cls: type, _options: object, bases: list[type]
+) -> None:
+    """Name the public class behind a private base."""
+    if any(base.__name__.startswith("_") for base in bases):
+        public = (c for c in cls.__mro__[1:] if c.__name__ in tether.__all__)
+        bases[:] = [next(public, object)]
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx when it starts."""
+    app.connect("autodoc-process-bases", public_bases)

@@ -107,7 +107,7 @@ class Watch:
         except BaseException as exc:
             end, cause = None, exc
         if end is None:
-            # It cannot say how, or its signal is not set yet. An end it is all the same.
+            # It cannot say how, or its signal is not set yet: an end all the same.
             end = End(Canceled, cause, _clock.now(), source=self._foreign._ctx)
         scope._look()  # its own deadline may have come first
         scope._commit(end)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, final
 from weakref import WeakKeyDictionary, ref
 
 from . import _pool, _timers
-from ._clock import INF
 from ._checks import callable_
+from ._clock import INF
 from ._errors import SIGNAL_OF_A_CONTEXT, report
 from ._foreign import Foreign
 from ._tree import Claim, End, Node, Signal

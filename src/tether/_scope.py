@@ -412,9 +412,11 @@ def _derive(
         scope._deadline = when
         scope._cause = cause if cause is None else cause_(cause)
         scope._span = span
-        if when <= now or up is not None:
-            # Its parent may be over, or it itself.
-            _born(scope, up, now)
+        node = up
+        while node is not None and node._end is None:
+            node = node._up
+        if node is not None or now >= when or now >= above:
+            _born(scope, up, now)  # its parent is over, or it itself
     if up is not None and up.__class__ is Foreign:
         _register(scope, parent, up)
     if label is not None:

@@ -57,7 +57,7 @@ class LoopState:
         self._loop = ref(loop, lambda _: states.pop(key, None))
         self._woken: deque[Sleeper] = deque()
         self._scheduled = False
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: ref[asyncio.TimerHandle] | None = None  # it refers to the loop
         self.timers = Timers(self._arm)
         self.stacks: dict[int, Any] = {}  # by id of the task, see _interrupt
         self.purge_at = 0
@@ -68,14 +68,14 @@ class LoopState:
         loop = self._loop()
         if loop is None:
             return
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        handle = None if self._handle is None else self._handle()
+        if handle is not None:
+            handle.cancel()
         if _clock.virtual is not None:
             _clock.virtual.call_at(when, lambda: self._tick_from_outside(when))
         else:
             delay = max(0.0, when - _clock.now())
-            self._handle = loop.call_later(delay, self._tick, context=EMPTY)
+            self._handle = ref(loop.call_later(delay, self._tick, context=EMPTY))
 
     def _tick(self) -> None:
         self._handle = None

@@ -289,6 +289,8 @@ class Scope(_Made):
                     timers.fresh.add(self)
             if ANYIO in _modules and _interrupt.anyio_tasks():
                 stack.note_anyio(self)
+            if self._end is not None:
+                stack._fire()  # ended elsewhere before it knew of this stack
         self._token = _current_set(self)
         return self
 

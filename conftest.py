@@ -34,4 +34,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Undo the random order for examples: one builds on the one above it."""
     examples = [item for item in items if isinstance(item, SybilItem)]
     examples.sort(key=lambda item: (item.path, item.example.line))
-    items[:] = [item for item in items if not isinstance(item, SybilItem)] + examples
+    items[:] = [item for item in items if not isinstance(item, SybilItem)]
+    items.extend(examples)

@@ -216,7 +216,7 @@ def _unhooked(sizes: tuple[int, ...]) -> Case:
         Side(f"{named(size)}, one by one", one_by_one(size), per=size)
         for size in sizes[1:]
     ]
-    return Case("not hooked at all", BASE, sides)
+    return Case("not hooked at all", f"{BASE}{LOOK}", sides)
 
 
 def _waiting(size: int) -> Case:

@@ -62,7 +62,7 @@ def test_a_row_has_either_a_number_or_an_error(result: Any) -> None:
         if row["error"] is None:
             assert isinstance(row["median"], float | int), row
         else:
-            assert row["median"] is None and row["ratio"] is None, row
+            assert (row["median"], row["ratio"]) == (None, None), row
 
 
 def test_every_side_of_ours_can_do_what_is_measured(result: Any) -> None:
@@ -107,4 +107,4 @@ def test_a_missing_peer_is_an_error_in_its_cell() -> None:
     first, second = measure(Case("case", "plain", sides), QUICK)
     assert (first.median, first.ratio, first.error) == (7, 1, "")
     assert second.error.startswith("ModuleNotFoundError: No module named 'peer'")
-    assert second.median is None and second.ratio is None
+    assert (second.median, second.ratio) == (None, None)

@@ -1,0 +1,1 @@
+"""Integrations: one module for each library, imported by nobody here."""

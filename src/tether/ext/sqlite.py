@@ -30,13 +30,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 from typing import cast as _cast
 
-from tether import Context, ContextError
+from tether import Context, ContextError, Scope
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -133,7 +133,7 @@ _INTERRUPT_AGAIN = 0.005
 class _Guard:
     """What is in force on a connection while a block of ours runs."""
 
-    __slots__ = ("_conn", "_ctx", "_interrupting", "_left", "_wait", "patience")
+    __slots__ = ("_conn", "_ctx", "_interrupting", "_left", "_set", "_wait", "patience")
 
     def __init__(
         self, ctx: Context, conn: sqlite3.Connection, wait: float | None
@@ -141,6 +141,7 @@ class _Guard:
         self._ctx = ctx
         self._conn = conn
         self._wait = wait  # how long SQLite may wait for a lock; None: until deadline
+        self._set = False
         self.patience = 0.0  # how long the connection would have waited
 
     def __enter__(self) -> sqlite3.Connection:
@@ -153,6 +154,7 @@ class _Guard:
             wait = self._ctx.remaining() if self._wait is None else self._wait
             if wait < self.patience:
                 _set_busy_timeout(self._conn, wait)
+                self._set = True
         except BaseException as exc:
             self._leave()
             self._translate(exc)
@@ -166,10 +168,11 @@ class _Guard:
         tb: TracebackType | None,
     ) -> None:
         self._leave()
-        try:
-            _set_busy_timeout(self._conn, self.patience)
-        except sqlite3.Error:
-            pass  # closed in the block, or a cursor that was left open is in the way
+        if self._set:
+            try:
+                _set_busy_timeout(self._conn, self.patience)
+            except sqlite3.Error:
+                pass  # closed in the block, or an open cursor was interrupted as well
         if exc is not None:
             self._translate(exc)
 
@@ -207,52 +210,40 @@ class _Guard:
 
 
 def _call(ctx: Context, conn: sqlite3.Connection, ask: Callable[[], T]) -> T:
+    """Ask, and again while there is a lock, as long as `ctx` and `conn` allow."""
     guarded = _Guard(ctx, conn, _MOMENT)
-    with guarded:
-        began = time.monotonic()
-        in_transaction = conn.in_transaction
-        try:
-            return ask()
-        except sqlite3.OperationalError as exc:
-            if not _may_come_free(exc, began, conn, in_transaction=in_transaction):
-                raise
-        return _insist(ctx, conn, ask, guarded.patience)
-
-
-def _insist(
-    ctx: Context, conn: sqlite3.Connection, ask: Callable[[], T], patience: float
-) -> T:
-    """Ask until the lock is free, for as long as `ctx` and the connection allow."""
+    waiting: Scope | None = None
     pause = _MOMENT
-    with ctx.with_timeout(patience) as waiting:
-        while True:
-            over = waiting.wait(pause)
-            began = time.monotonic()
-            in_transaction = conn.in_transaction
-            try:
-                return ask()
-            except sqlite3.OperationalError as exc:
-                if over or not _may_come_free(
-                    exc, began, conn, in_transaction=in_transaction
-                ):
-                    raise
-            pause = min(pause * 2, _LONGEST_PAUSE)
+    with guarded:
+        try:
+            while True:
+                began = time.monotonic()
+                in_transaction = conn.in_transaction
+                try:
+                    return ask()
+                except sqlite3.OperationalError as exc:
+                    if in_transaction and not conn.in_transaction:
+                        raise  # rolled back: this statement alone would be half of it
+                    if not _may_come_free(exc, time.monotonic() - began):
+                        raise
+                    if waiting is None:
+                        waiting = ctx.with_timeout(guarded.patience)
+                    elif waiting.done():
+                        raise
+                    if waiting.wait(pause) and ctx.done():
+                        raise
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            if waiting is not None:
+                waiting.cancel()
 
 
-def _may_come_free(
-    exc: sqlite3.OperationalError,
-    began: float,
-    conn: sqlite3.Connection,
-    *,
-    in_transaction: bool,
-) -> bool:
+def _may_come_free(exc: sqlite3.OperationalError, took: float) -> bool:
     """Whether the statement has failed on a lock that somebody may give back."""
     code = _code(exc)
     if code & 0xFF != sqlite3.SQLITE_BUSY or code == sqlite3.SQLITE_BUSY_SNAPSHOT:
         return False
-    if in_transaction and not conn.in_transaction:
-        return False  # rolled back: this statement alone would be half of the work
-    return time.monotonic() - began >= _MOMENT
+    return took >= _MOMENT  # else SQLite did not think it worth waiting
 
 
 def _code(exc: sqlite3.Error) -> int:
@@ -281,7 +272,8 @@ async def execute_async(
 ) -> aiosqlite.Cursor:
     """The cursor of a statement that was run within `ctx`; for one without rows."""
     cursor = await _in_its_thread(ctx, db, execute, sql, params)
-    return _aiosqlite().Cursor(db, cursor)
+    wrapped: aiosqlite.Cursor = _aiosqlite().Cursor(db, cursor)
+    return wrapped
 
 
 async def fetch_all_async(
@@ -319,14 +311,15 @@ async def _in_its_thread(
     # Left when the task is canceled, by whomever: then the thread notices.
     with ctx.with_cancel() as scope:
         try:
-            done: T = await db._execute(call, scope, db._conn, *args, **kwargs)
+            run: Callable[..., Awaitable[T]] = db._execute
+            done = await run(call, scope, db._conn, *args, **kwargs)
         except ContextError:
             scope.check()  # as the interruption, if a block around us has ended
             raise
     return done
 
 
-def _aiosqlite() -> type[aiosqlite]:  # type: ignore[valid-type]
+def _aiosqlite() -> ModuleType:
     try:
         import aiosqlite
     except ModuleNotFoundError as exc:
@@ -335,4 +328,4 @@ def _aiosqlite() -> type[aiosqlite]:  # type: ignore[valid-type]
             'pip install "tether[aiosqlite]"',
             name="aiosqlite",
         ) from exc
-    return aiosqlite  # type: ignore[return-value]
+    return aiosqlite

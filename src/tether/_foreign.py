@@ -9,13 +9,14 @@ leads to, is seen through: what is made below it joins that context directly.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 from . import _clock, _timers
 from ._clock import INF
 from ._errors import Canceled, ContextError, DeadlineExceeded, report
 from ._keys import Key
-from ._tree import NO_DEADLINE, Claim, End, Hook, Node
+from ._tree import NO_DEADLINE, Claim, End, Hook, Node, tell
 
 if TYPE_CHECKING:
     from ._context import Context
@@ -61,7 +62,8 @@ class Foreign(Node):
         if self._ctx.done_signal().is_set():
             return False
         assert not isinstance(hook, Node)
-        self._removes[hook] = self._ctx.done_signal().add_callback(hook._fire)
+        told = partial(tell, (hook,))
+        self._removes[hook] = self._ctx.done_signal().add_callback(told)
         return True
 
     def _detach(self, hook: Hook | Node) -> bool:

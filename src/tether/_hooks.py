@@ -54,19 +54,19 @@ class AfterFunc:
         node = self._node
         if node is None:
             return  # nothing can end the context
-        if not node._attach(self):
-            self._fire()
-        else:
+        if node._attach(self):
             _time(self, node)
+        else:
+            _pool.submit((self._func,))
 
     def _due(self) -> None:
         if self._node is not None:
             self._node._ended()
 
-    def _fire(self) -> None:
+    def _fire(self) -> Callable[[], object]:
         if self._deadline != INF:
             _timers.threads.discard(self)
-        _pool.submit((self._func,))
+        return self._func
 
     def stop(self) -> bool:
         """Whether it is now never run; False: it has been started or stopped."""

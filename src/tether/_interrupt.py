@@ -89,6 +89,7 @@ def current_stack() -> Stack | None:
     if stack.task is not task:
         stack.loop = loop
         stack.task = task
+        stack._looks = 0
         stack.thread = 0  # asked for by a block inside the block, if there is one
     return stack
 
@@ -175,18 +176,21 @@ class Stack:
         Otherwise the parent's end reaches this stack already and, as the block is
         found done then, so does the block's.
         """
-        node: Node = block
-        while node._up is not None:
-            node = node._up
-            if node._tether_stack is self:
-                break
-        else:
-            if len(self.blocks) > 1 and came_through_without_cancel(node):
-                self._boundaries.add(block)
-                self.slow = True
         up = block._up
-        if up is not None and not up._attach(block):
-            self._fire()
+        if len(self.blocks) > 1:
+            node: Node = block
+            while node._up is not None:
+                node = node._up
+                if node._tether_stack is self:
+                    break
+            else:
+                if came_through_without_cancel(node):
+                    self._boundaries.add(block)
+                    self.slow = True
+        if up is not None:
+            up._hook_up(block)
+            if up._ended() is not None:
+                self._fire()
 
     def note_anyio(self, block: Node) -> None:
         """Remember which anyio scope the block was entered in."""
@@ -251,6 +255,8 @@ class Stack:
 
     def _shielded(self, block: Node) -> bool:
         """Whether an anyio shield has been entered inside `block`."""
+        if not anyio_tasks():
+            return False
         scope = _anyio_scope(self.task)
         outside = self._anyio.get(block)
         while scope is not None and scope is not outside:
@@ -359,10 +365,16 @@ def _in_hand(task: Task) -> bool:
     return False
 
 
+_anyio_data: Any = None
+
+
 def anyio_tasks() -> Any:
     """Which tasks are in anyio scopes, if anyio is loaded and looks as known."""
-    backend = sys.modules.get(ANYIO)
-    return getattr(getattr(backend, "_task_states", None), "data", None)
+    global _anyio_data
+    if _anyio_data is None and ANYIO in sys.modules:
+        states = getattr(sys.modules[ANYIO], "_task_states", None)
+        _anyio_data = getattr(states, "data", ())
+    return _anyio_data
 
 
 def _anyio_scope(task: Task) -> Any:

@@ -238,6 +238,9 @@ class Scope(_Made):
         end = self._look()
         return None if end is None else self._tether_error(end)
 
+    def done(self) -> bool:
+        return self._ended() is not None
+
     def _tether_node(self) -> Node | None:
         return self
 
@@ -287,7 +290,8 @@ class Scope(_Made):
                     timers.add(self)
                 else:
                     timers.fresh.add(self)
-            if ANYIO in _modules and _interrupt.anyio_tasks():
+            tasks = _interrupt._anyio_data
+            if tasks or (tasks is None and ANYIO in _modules):
                 stack.note_anyio(self)
             if self._end is not None:
                 stack._fire()  # ended elsewhere before it knew of this stack

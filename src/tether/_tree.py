@@ -36,12 +36,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import RLock
 from types import CodeType
 from typing import TYPE_CHECKING, Protocol, final
 
-from . import _clock
+from . import _clock, _pool
 from ._checks import callable_
 from ._clock import INF
 from ._errors import Canceled, ContextError, DeadlineExceeded
@@ -59,9 +59,12 @@ GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Hook(Protocol):
-    """What may hang on a node: told once, by whichever thread finds the end."""
+    """What may hang on a node: told once, by whichever thread finds the end.
 
-    def _fire(self) -> None: ...
+    What it returns is run in the pool.
+    """
+
+    def _fire(self) -> Callable[[], object] | None: ...
 
 
 class Claim(float):
@@ -217,8 +220,7 @@ class Node:
             fired: list[Hook] = [] if stack is None else [stack]
             if hooks:
                 _spread(hooks, end, fired)
-        for hook in fired:
-            hook._fire()
+        tell(fired)
         return end
 
     def _unhook(self) -> None:
@@ -243,7 +245,14 @@ class Node:
         """Tell `hook` of the end; False, and nothing is kept, if it has come."""
         if self._ended() is not None:
             return False
-        item = hook
+        self._hook_up(hook)
+        # Something above may have ended, or the block been left (7), before the chain
+        # was hooked. Then this look takes the hooks, ours among them, unless the block
+        # was left too early to be told: in that case nobody has taken it.
+        return self._ended() is None or not self._detach(hook)
+
+    def _hook_up(self, item: Hook | Node) -> None:
+        """Hook `item` into this node, this one into its parent, and so on."""
         node: Node | None = self
         with lock:
             while node is not None:
@@ -255,10 +264,6 @@ class Node:
                 else:
                     hooks[item] = None
                 item, node = node, node._up
-        # Something above may have ended, or the block been left (7), before the chain
-        # was hooked. Then this look takes the hooks, ours among them, unless the block
-        # was left too early to be told: in that case nobody has taken it.
-        return self._ended() is None or not self._detach(hook)
 
     def _attach_here(self, hook: Hook) -> bool:
         """Like `_attach`, but the node is not hooked into its parent for it."""
@@ -282,6 +287,13 @@ class Node:
                 if self._tether_stack is None:
                     self._unhook()
         return True
+
+
+def tell(hooks: Iterable[Hook]) -> None:
+    """Fire them, and have the pool run what they return."""
+    jobs = [job for hook in hooks if (job := hook._fire()) is not None]
+    if jobs:
+        _pool.submit(jobs)
 
 
 def _spread(hooks: dict[Hook | Node, None], end: End, fired: list[Hook]) -> None:

@@ -250,10 +250,9 @@ class Machine(RuleBasedStateMachine):
         pair = self.pick(of)
         if sum(one.waiting.woken is None for one in self.waiters) >= 4:
             return  # enough threads
-        if timeout is None and all(  # nothing would ever end it, not even teardown
-            one.kind != CANCELABLE for one in path(pair.ref)
-        ):
-            timeout = 3.0
+        scopes = {one.ref for one in self.pairs if one.ref.kind == CANCELABLE}
+        if timeout is None and not scopes.intersection(above(pair.ref)):
+            timeout = 3.0  # nothing could ever wake it
         ctx, clock = pair.ctx, self.clock
         woken: list[tuple[float, bool]] = []
 
@@ -271,12 +270,12 @@ class Machine(RuleBasedStateMachine):
     def fileno(self, of: int) -> None:
         pair = self.pick(of)
         fd = pair.ctx.fileno()
-        owner = ends_with(pair.ref)
-        if owner is None:
+        scopes = above(pair.ref)
+        if not scopes:
             assert fd == self.root.ctx.fileno()
             assert select.select([fd], [], [], 0) == ([], [], [])
         else:
-            assert self.fds.setdefault(owner, fd) == fd
+            assert self.fds.setdefault(scopes[0], fd) == fd
 
     # -- forgetting ------------------------------------------------------------
 
@@ -285,7 +284,9 @@ class Machine(RuleBasedStateMachine):
         """Refer to it no longer: it is gone at once, with what only it held."""
         pair = self.pick(of)
         busy = {func.owner for func in self.funcs}
-        busy |= {one.owner for one in self.waiters if one.waiting.woken is None}
+        for one in self.waiters:
+            if one.waiting.woken is None:
+                busy.update(path(one.owner))  # teardown must be able to end it
         busy |= {ref for ref, _ in self.entered} | self.left
         if pair is self.root or pair.ref in busy:
             return
@@ -295,16 +296,10 @@ class Machine(RuleBasedStateMachine):
         gone = [ref for ref in path(pair.ref) if ref not in held]
         never = [ref for ref in gone if ref.kind == CANCELABLE and ref.end is None]
         weak, fds = weakref.ref(pair.ctx), [self.fds.pop(ref, -1) for ref in gone]
-        gc.disable()  # without its help
-        try:
-            with warnings.catch_warnings(record=True) as warned:
-                warnings.simplefilter("always")
-                del pair
-            categories = [one.category for one in warned]
-            del warned  # a warning holds what it is about
-            assert (weak() is None) is bool(gone)
-        finally:
-            gc.enable()
+        last = [pair]
+        del pair
+        categories = forget(last.clear)
+        assert (weak() is None) is bool(gone)
         assert categories == [ResourceWarning] * len(never)
         for fd in fds:
             assert fd < 0 or is_closed(fd)
@@ -377,20 +372,54 @@ class Machine(RuleBasedStateMachine):
             self.look_at_all()
             while self.entered:
                 self.leave(-1)
-            for pair in self.pairs:
-                if isinstance(pair.ctx, Scope):
-                    pair.ctx.cancel()
-                    self.world.cancel(pair.ref)
+            self.cancel_all()
             self.advance(5.0)
             self.told_once()
             self.look_at_all()
             assert all(one.waiting.woken is not None for one in self.waiters)
+            self.forget_all()
         finally:
-            for pair in self.pairs:
-                if isinstance(pair.ctx, Scope):
-                    pair.ctx.cancel()
+            self.cancel_all()
             self.clock.__exit__(None, None, None)
             current_variable.var.set(None)
+
+    def cancel_all(self) -> None:
+        for pair in self.pairs:
+            if isinstance(pair.ctx, Scope):
+                pair.ctx.cancel()
+                self.world.cancel(pair.ref)
+
+    def forget_all(self) -> None:
+        """Those that only their children held warn now that they go with them."""
+        held = {up for pair in self.pairs for up in path(pair.ref)}
+        never = [ref for ref in held if ref.kind == CANCELABLE and ref.end is None]
+        weak = [weakref.ref(pair.ctx) for pair in self.pairs]
+        current_variable.var.set(None)
+        self.funcs.clear()
+        self.waiters.clear()
+        categories = forget(self.pairs.clear)
+        if any(one() for one in weak):
+            categories += forget(gc.collect)  # a function that waits for ever
+        assert categories == [ResourceWarning] * len(never)
+        assert not any(one() for one in weak)
+
+
+def forget(drop: Callable[[], object]) -> list[type[Warning]]:
+    """Drop references, without the help of the collector; what was warned of."""
+    found: list[type[Warning]] = []
+
+    def note(_: object, category: type[Warning], *rest: object, **more: object) -> None:
+        found.append(category)  # and not the warning, which holds the scope
+
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = note
+            drop()
+    finally:
+        gc.enable()
+    return found
 
 
 def path(ref: Ref) -> list[Ref]:
@@ -402,14 +431,15 @@ def path(ref: Ref) -> list[Ref]:
     return found
 
 
-def ends_with(ref: Ref) -> Ref | None:
-    """The nearest scope whose end is the end of this context."""
+def above(ref: Ref) -> list[Ref]:
+    """The scopes whose end is the end of this context, the nearest first."""
+    found = []
     for one in path(ref):
-        if one.kind == CANCELABLE:
-            return one
         if one.kind == "detached":
-            return None
-    return None
+            break
+        if one.kind == CANCELABLE:
+            found.append(one)
+    return found
 
 
 def is_closed(fd: int) -> bool:

@@ -1,221 +1,396 @@
-"""The context of each request, in any ASGI application.
+"""ASGI: each request has a context that ends when its client goes away.
 
-    app = ContextMiddleware(app, timeout=2.0)
+    app = ContextMiddleware(Starlette(routes=[...]), timeout=30.0)
 
-Put it outermost. Below it `tether.current()` is the request's context: it has the
-request's time, and it is over when the client has left, when the time has run out, or
-when the handler has returned. In a handler that is a coroutine the `await` in progress
-is interrupted then; in one that runs in a thread whatever takes the context notices.
+Wrap it around everything else. In a handler `tether.current()` is the request's scope.
+When the client closes the connection, or the time is up, the handler is interrupted in
+its current `await`, and whatever was given the context ends with it. Out of time is
+answered with 504; once the response has begun, the connection is closed instead.
 
-How
+What costs a request something is kept from those that end within some milliseconds:
+no task and no timer is made for them. For a longer one a task listens to the server,
+never more than one message ahead of the application, and hands it what it read.
 
-The application runs in the task that the server has made for the request, inside a
-scope. A request that is answered within LISTEN_AFTER costs no task. After that one task
-listens for the client to leave, which in ASGI means to receive: it reads at most one
-message ahead and hands on what it has read. It does not read where that would change
-what the client sees (an unanswered `Expect: 100-continue`).
+Three things are not seen, because they cannot be:
 
-An application that waits in `receive()` itself (a streaming response, Quart, Django) is
-told there, by the message it waits for, and is not interrupted: it ends its own tasks,
-and an interruption would leave them behind.
+- A client that goes away while it still has to send more than one message of its body,
+  or that waits for `100 Continue`, before the application reads: nobody may listen
+  then. The timeout holds.
+- A client that closes only its sending side: servers report it as gone.
+- Frameworks that run the handler in a task of their own and listen themselves (Quart,
+  Django) are told of the client first and end the handler in their way. Their handler
+  is not interrupted by the timeout; its context is over all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, final
+import sys
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextvars import Context as Variables
+from contextvars import copy_context
+from typing import TypeAlias, cast, final
 
 from tether import ContextError, DeadlineExceeded, Scope, background
 
-__all__ = ["ClientDisconnected", "ContextMiddleware"]
+__all__ = ["ASGIApp", "ClientDisconnected", "ContextMiddleware"]
 
-LISTEN_AFTER = 0.02
+Message: TypeAlias = MutableMapping[str, object]
+Connection: TypeAlias = MutableMapping[str, object]  # what ASGI calls the scope
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Connection, Receive, Send], Awaitable[None]]
+Task: TypeAlias = asyncio.Task[object]
+Future: TypeAlias = asyncio.Future[None]
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-
-_TIMED_OUT = b"the time for this request has run out\n"
+# A request that ends sooner is never listened to. The look is once in as much time, so
+# listening begins after one to two of it.
+QUICK = 0.015
+# How long an application that has heard of the client by itself may take to end before
+# its context is canceled.
+GRACE = 0.1
 
 
 class ClientDisconnected(Exception):
-    """The client closed its connection before it had its answer: a cause."""
+    """The client closed its connection: the cause of the request's cancel."""
 
 
-@final
 class ContextMiddleware:
-    """Gives each request a context that ends with its time and with its client.
+    """An ASGI application around `app` that gives each request a context of its own.
 
-    `timeout` is in seconds, for the whole request; None for no limit. When it runs out
-    before the response has begun, the client gets 504; after that the response is cut
-    off. Errors and ends that are not the request's own pass through untouched.
+    `timeout` is the time in seconds that an HTTP request may take, up to the last byte
+    of its response; None for as long as its client waits. What runs after the response
+    (Starlette's background tasks) is not bound by it: there `current()` has the values
+    of the request and no end.
 
-    A websocket gets a context for the whole connection, without a time limit. Lifespan
-    messages go straight through. Work that goes on after the last byte of the response
-    (background tasks of the framework) is not interrupted any more.
+    A websocket has a context as long as it lasts, without a timeout. Lifespan events
+    pass through.
     """
 
-    def __init__(self, app: App, timeout: float | None = None) -> None:
-        self._app = app
-        # Refused here, and not in each request.
-        background().with_timeout(1.0 if timeout is None else timeout).cancel()
-        self._timeout = timeout
+    def __init__(self, app: ASGIApp, timeout: float | None = None) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        self.app = app
+        self.timeout = timeout
+        self._lookout: _Lookout | None = None
 
-    async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
-    ) -> None:
-        """Run the application for one connection."""
-        if scope["type"] == "http":
-            if isinstance(asyncio.current_task(), asyncio.Task):
-                await self._request(scope, receive, send)
-            else:
-                # A server with tasks of its own making, which cannot be interrupted.
-                await asyncio.create_task(self._request(scope, receive, send))
-        elif scope["type"] == "websocket":
-            with background().with_cancel(label=f"WEBSOCKET {scope['path']}"):
-                await self._app(scope, receive, send)
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """What the server calls."""
+        kind = scope["type"]
+        if kind not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        task = asyncio.current_task()
+        if not isinstance(task, asyncio.Task):
+            # A server with tasks of its own (granian's Rust ones): those cannot be
+            # interrupted.
+            await asyncio.create_task(self(scope, receive, send))
+        elif kind == "http":
+            await self._http(scope, receive, send, task)
         else:
-            await self._app(scope, receive, send)
+            with background().with_cancel(label=_label("WS", scope)):
+                await self.app(scope, receive, send)
 
-    async def _request(
-        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    async def _http(
+        self, scope: Connection, receive: Receive, send: Send, task: Task
     ) -> None:
-        # From the root, never from the context that happens to be current: a server
-        # that is awaited inside a block has that block's context in every request.
-        label = f"{scope['method']} {scope['path']}"
-        if self._timeout is None:
+        # From the root: a context that was current where the server was started is
+        # not an ancestor of its requests.
+        label = _label(scope["method"], scope)
+        if self.timeout is None:
             ctx = background().with_cancel(label=label)
         else:
-            ctx = background().with_timeout(self._timeout, label=label)
-        exchange = _Exchange(ctx, scope, receive, send)
-        timer = asyncio.get_running_loop().call_later(LISTEN_AFTER, exchange.listen)
+            ctx = background().with_timeout(self.timeout, label=label)
+        request = _Request(ctx, task, scope, receive, send)
+        loop = task.get_loop()
+        lookout = self._lookout
+        if lookout is None or lookout.loop is not loop:
+            lookout = self._lookout = _Lookout(loop)
+        lookout.add(request)
+        stopped = False
         try:
             with ctx:
-                await self._app(scope, exchange.receive, exchange.send)
+                try:
+                    await self.app(scope, request.receive, request.send)
+                finally:
+                    request.end()
         except ContextError as exc:
             if exc.ctx is not ctx:
                 raise
-            if isinstance(exc, DeadlineExceeded) and not exchange.begun:
-                await _answer_504(send)
-            # Else there is nobody to tell, or nothing more to say.
-        finally:
-            timer.cancel()
-            exchange.stop()
-
-
-async def _answer_504(send: Send) -> None:
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(_TIMED_OUT)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 504, "headers": headers})
-    await send({"type": "http.response.body", "body": _TIMED_OUT})
+            stopped = True
+        except Exception as exc:
+            if not (request.gone and _tells_of_client(exc)):
+                raise
+        if request.started or request.gone:
+            return  # a response that is not complete: the server closes the connection
+        if isinstance(ctx.err(), DeadlineExceeded):
+            await request.answer(504, b"The request took too long.\n")
+        elif stopped:
+            await request.answer(503, b"The request was stopped.\n")
 
 
 @final
-class _Exchange:
-    """One request: what has been read ahead, and how far the response is."""
+class _Request:
+    """What stands between the application and the server during one request."""
 
-    __slots__ = (
-        *("_ahead", "_changed", "_continues", "_ctx", "_gone", "_listener"),
-        *("_receive", "_send", "_waiting", "_wanted", "begun", "finished"),
-    )
+    # Most requests change few of these.
+    started = False  # the response has begun
+    finished = False  # its last message is on its way
+    ended = False  # the application has returned
+    gone = False  # the client left before the response was finished
+    _hung_up = False  # the server has said so, or that the response is finished
+    _trailers = False
+    _asked = False  # the application has begun to read
+    _late = False  # no longer quick: to be listened to
+    _direct = 0  # calls of the application that wait in the server's receive()
+    _elsewhere = 0  # calls that wait in another task than the request's
+    _listener: Task | None = None
+    _ahead: Message | None = None  # the one message read ahead
+    _whole = False  # the last message of the body has been read
+    _taken: Future | None = None  # the listener waits until the above is taken
+    _failure: Exception | None = None  # of the server's receive()
+    _rest: Scope | None = None  # entered after the response
 
     def __init__(
-        self,
-        ctx: Scope,
-        scope: MutableMapping[str, Any],
-        receive: Receive,
-        send: Send,
+        self, ctx: Scope, task: Task, scope: Connection, receive: Receive, send: Send
     ) -> None:
         self._ctx = ctx
-        self._receive = receive
-        self._send = send
-        self._ahead: Message | None = None
-        self._changed: asyncio.Event | None = None
-        self._listener: asyncio.Task[None] | None = None
-        self._waiting = 0  # calls of receive() by the application
-        self._wanted = False  # the time to listen has come
-        self._gone = False
-        self._continues = any(
-            name == b"expect" and value.lower() == b"100-continue"
-            for name, value in scope["headers"]
-        )
-        self.begun = False
-        self.finished = False
+        self._task = task
+        self._scope = scope
+        self._server_receive = receive
+        self._server_send = send
+        self._variables = copy_context()  # without ctx: for the listener
+        self._arrivals: list[Future] = []
+        self.among: set[_Request]  # where the lookout has it
 
     # -- what the application calls --------------------------------------------
 
-    async def send(self, message: Message) -> None:
-        self.begun = True
-        await self._send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body"):
-            # The client has its answer. What comes now is the framework's own
-            # business, and a disconnect is the end of every connection.
-            self.finished = True
-            self._ctx.__exit__(None, None, None)
-
     async def receive(self) -> Message:
-        self._waiting += 1
-        try:
-            while True:
-                if self._ahead is not None:
-                    message, self._ahead = self._ahead, None
-                    self._tell()
-                    return message
-                if self._gone:
-                    return {"type": "http.disconnect"}
+        """The next message, from the listener if there is one."""
+        while not self.ended:
+            message = self._ahead
+            if message is not None:
+                self._ahead = None
+                if self._taken is not None and not self._taken.done():
+                    self._taken.set_result(None)
+                return message
+            if self._failure is not None:
+                raise self._failure
+            if self._hung_up:
+                break
+            own = asyncio.current_task() is self._task
+            self._elsewhere += not own
+            try:
                 if self._listener is None:
-                    message = await self._receive()
-                    self._continues = False
-                    self._gone = message["type"] == "http.disconnect"
-                    return message
-                await self._change()
+                    return await self._receive_directly()
+                arrival = self._task.get_loop().create_future()
+                self._arrivals.append(arrival)
+                await arrival
+            finally:
+                self._elsewhere -= not own
+                if self.finished:
+                    self._release()
+        return {"type": "http.disconnect"}
+
+    async def _receive_directly(self) -> Message:
+        self._asked = True
+        self._direct += 1
+        try:
+            message = await self._server_receive()
+            self._hear(message)
         finally:
-            self._waiting -= 1
-            if self._wanted:
-                self.listen()
+            self._direct -= 1
+            if self._late:
+                self._listen()
+        return message
 
-    # -- the listener ----------------------------------------------------------
+    async def send(self, message: Message) -> None:
+        """Pass a message on, and note how far the response is."""
+        if self.ended:
+            return  # from a task that a framework has left behind
+        kind = message["type"]
+        if kind == "http.response.start":
+            if message["status"] == 500:
+                self._own_up()
+            self._trailers = bool(message.get("trailers"))
+            self.started = True
+        elif kind == "http.response.trailers":
+            self.finished = not message.get("more_trailers")
+        elif kind in _BODY and not message.get("more_body"):
+            self.finished = not self._trailers
+        await self._server_send(message)
+        if self.finished:
+            self._release()
+        elif self._late:
+            self._listen()
 
-    def listen(self) -> None:
-        """Start to listen, unless the application reads or must be the first to."""
-        self._wanted = True
+    def _own_up(self) -> None:
+        """Raise our end again where a framework takes it for a crash of the handler.
+
+        It comes as an ordinary exception out of a thread. The framework answers 500
+        while it handles that exception, and then raises it again, to be logged.
+        """
+        crash = sys.exc_info()[1]
+        if isinstance(crash, ContextError) and crash.ctx is self._ctx:
+            self._ctx.check()
+
+    def _release(self) -> None:
+        """The response is out: what the application still does has no end of ours.
+
+        Only in the request's own task; in others nothing is interrupted. Nobody cancels
+        the context any more, so without a deadline it may stay.
+        """
         if (
-            self._listener is None
-            and not self._waiting
-            and not self._continues
-            and not self._gone
-            and not self.finished
+            self._rest is None
+            and self._ctx.deadline is not None
+            and not self.ended
+            and asyncio.current_task() is self._task
         ):
-            self._changed = asyncio.Event()
-            self._listener = asyncio.get_running_loop().create_task(self._listen())
+            self._rest = self._ctx.without_cancel().with_cancel()
+            self._rest.__enter__()
 
-    def stop(self) -> None:
+    # -- what the middleware calls ---------------------------------------------
+
+    def end(self) -> None:
+        """The application has returned; still inside the request's block."""
+        if self._rest is not None:
+            self._rest.__exit__(None, None, None)
+        self.ended = True
+        self.among.discard(self)
         if self._listener is not None:
             self._listener.cancel()
+        self._arrived()
+        if self.gone:
+            self._cancel()
 
-    async def _listen(self) -> None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self._gone = True
-                self._tell()
-                if not self.finished and not self._waiting:
-                    self._ctx.cancel(ClientDisconnected())
-                return
-            self._ahead = message
-            self._tell()
-            while self._ahead is not None and message.get("more_body"):
-                await self._change()
+    async def answer(self, status: int, body: bytes) -> None:
+        """Send a whole response in place of the application."""
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        try:
+            await self._server_send(start)
+            await self._server_send({"type": "http.response.body", "body": body})
+        except OSError:
+            pass  # gone as well
 
-    def _tell(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
+    # -- listening -------------------------------------------------------------
 
-    async def _change(self) -> None:
-        assert self._changed is not None
-        self._changed.clear()
-        await self._changed.wait()
+    def is_late(self) -> None:
+        """The request is not a quick one: listen, as soon as that is allowed."""
+        self._late = True
+        self._listen()
+
+    def _listen(self) -> None:
+        if (
+            self._listener is None
+            and not (self._direct or self._hung_up or self.finished or self.ended)
+            # To ask the server for the body is to tell the client to send it.
+            and (self._asked or self.started or not _expects_continue(self._scope))
+        ):
+            listener = self._read_ahead()
+            self._listener = self._task.get_loop().create_task(
+                listener, context=self._variables
+            )
+
+    async def _read_ahead(self) -> None:
+        try:
+            while not self._hung_up:
+                message = await self._server_receive()
+                if message["type"] == "http.request":
+                    self._ahead = message
+                self._hear(message)
+                while self._ahead is not None and not self._whole:
+                    self._taken = self._task.get_loop().create_future()
+                    await self._taken
+        except Exception as exc:  # the application's, as if it had asked itself
+            self._failure = exc
+            self._arrived()
+
+    def _hear(self, message: Message) -> None:
+        if message["type"] == "http.request":
+            self._whole = not message.get("more_body")
+            self._arrived()
+            return
+        self._hung_up = True
+        self._arrived()  # first: who waits for the message gets it
+        if self.finished or self.ended:
+            return
+        self.gone = True
+        if self._elsewhere:
+            # The framework listens, and now ends its handler. To interrupt what waits
+            # for the two would leave the handler behind.
+            self._task.get_loop().call_later(GRACE, self._cancel)
+        else:
+            self._cancel()
+
+    def _arrived(self) -> None:
+        arrivals, self._arrivals = self._arrivals, []
+        for arrival in arrivals:
+            if not arrival.done():
+                arrival.set_result(None)
+
+    def _cancel(self) -> None:
+        self._ctx.cancel(ClientDisconnected("the client closed its connection"))
+
+
+@final
+class _Lookout:
+    """Finds the requests that take longer, with one timer for all of a loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._old: set[_Request] = set()
+        self._new: set[_Request] = set()
+        self._ticks = False
+
+    def add(self, request: _Request) -> None:
+        request.among = self._new
+        self._new.add(request)
+        if not self._ticks:
+            self._ticks = True
+            self._tick_later()
+
+    def _tick_later(self) -> None:
+        # In no request's variables: it would keep them alive.
+        self.loop.call_later(QUICK, self._tick, context=Variables())
+
+    def _tick(self) -> None:
+        old, self._old, self._new = self._old, self._new, set()
+        if self._old:
+            self._tick_later()
+        else:
+            self._ticks = False
+        for request in list(old):
+            request.is_late()
+
+
+_BODY = frozenset(
+    ("http.response.body", "http.response.zerocopysend", "http.response.pathsend")
+)
+
+
+def _label(method: object, scope: Connection) -> str:
+    label = f"{method} {scope['path']}"
+    if not label.isprintable():  # a path may hold line ends, and labels go to logs
+        label = ascii(label)[1:-1]
+    return label
+
+
+def _expects_continue(scope: Connection) -> bool:
+    headers = cast("Iterable[tuple[bytes, bytes]]", scope["headers"])
+    return any(
+        name.lower() == b"expect" and value.lower() == b"100-continue"
+        for name, value in headers
+    )
+
+
+def _tells_of_client(exc: Exception) -> bool:
+    """Whether an exception only says that the client is gone.
+
+    ASGI servers raise an OSError from send(), and Starlette's Request and Response a
+    ClientDisconnect.
+    """
+    return isinstance(exc, OSError) or type(exc).__name__ == "ClientDisconnect"

@@ -376,18 +376,19 @@ class Scope(_Made):
             )
 
     def _is_alone(self) -> bool:
-        """Whether nothing has ended it either, as far as a few steps up can show.
+        """Whether nothing above has ended it either.
 
-        Not further: a long chain that is dropped at once would walk up for each.
+        Looks a few steps up only, as a long chain that is dropped at once would walk
+        for each. Deeper down nothing is said: those near the top speak for them.
         """
         node: Node | None = self
         for _ in range(16):
             if node is None:
-                break
+                return _clock.now() < self._deadline
             if node._end is not None:
                 return False
             node = node._up
-        return _clock.now() < self._deadline
+        return False
 
 
 def _derive(

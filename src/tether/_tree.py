@@ -310,9 +310,9 @@ def _spread(hooks: dict[Hook | Node, None], end: End, fired: list[Hook]) -> None
                 continue
             mine = end
             deadline = hook._deadline
-            if deadline < end.at and hook._cause is not NO_DEADLINE:
+            if deadline <= end.at and hook._cause is not NO_DEADLINE:
                 mine = End(DeadlineExceeded, hook._cause, deadline)
-            if isinstance(before, float) and before < mine.at:
+            if isinstance(before, float) and before <= mine.at:
                 mine = End(Canceled, None, before, left=hook._state == LEFT)
             if hook._end is not before:
                 continue  # a signal handler was quicker (6)

@@ -16,22 +16,23 @@ def test_patience_is_not_used_up_by_earlier_blocks(run: Run) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        kept = 0
-        for _ in range(300):
+
+        async def one() -> int:
             scope = background().with_cancel()
             future: asyncio.Future[int] = loop.create_future()
 
-            def both(
-                future: asyncio.Future[int] = future, end: object = scope.cancel
-            ) -> None:
-                assert callable(end)
-                end()
+            def both() -> None:
+                scope.cancel()
                 future.set_result(1)
 
             loop.call_soon(both)
             with scope:
-                kept += await future  # and out, before the look is repeated
-        assert kept == 300
+                return await future  # and out, before the look is repeated
+
+        kept = 0
+        for _ in range(1000):
+            kept += await asyncio.create_task(one())
+        assert kept == 1000
         await undisturbed()
 
     run(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 
 import pytest
@@ -186,13 +187,10 @@ class Hook:
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.calls = 0
+        self.calls: list[None] = []
         self.stopped = 0
         self.refused = False
-        self._stop = scope.after_func(self._call)
-
-    def _call(self) -> None:
-        self.calls += 1
+        self._stop = scope.after_func(partial(self.calls.append, None))
 
     def stop(self) -> None:
         if self._stop():
@@ -203,7 +201,7 @@ class Hook:
     def must_hold(self) -> None:
         assert self.stopped <= 1
         assert not self.refused or self.stopped or self.scope.done()
-        assert self.calls == (self.scope.done() and not self.stopped)
+        assert len(self.calls) == (self.scope.done() and not self.stopped)
 
 
 def settle() -> None:

@@ -179,6 +179,8 @@ class Fileno:
             node._ended()
 
     def _fire(self) -> None:
+        if self._deadline != INF:
+            _timers.threads.discard(self)
         # Twice when both the node and its parent tell; readable all the same.
         if self.write >= 0:
             os.write(self.write, b"\1\0\0\0\0\0\0\0")

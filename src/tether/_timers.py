@@ -77,12 +77,16 @@ class Timers:
 
         The caller arms the wake-up.
         """
-        fresh, self.fresh = self.fresh, set()
-        for entry in fresh:
+        # Each is always in one of the two, for a handler that discards it meanwhile.
+        for entry in [*self.fresh]:
             number = next(self._number)
             self._old[number] = entry
             self.numbers[entry] = number
-            heappush(self._heap, (entry._deadline, number))
+            if entry in self.fresh:
+                self.fresh.discard(entry)
+                heappush(self._heap, (entry._deadline, number))
+            else:
+                self.discard(entry)
         due = []
         heap = self._heap
         while heap and (heap[0][0] <= now or heap[0][1] not in self._old):
@@ -91,6 +95,8 @@ class Timers:
                 self.numbers.pop(entry_due, None)
                 due.append(entry_due)
         self.armed = heap[0][0] if heap else INF
+        for entry in [*self.fresh]:  # added by a handler meanwhile
+            self.armed = min(self.armed, entry._deadline)
         return due
 
 

@@ -230,9 +230,12 @@ class Node:
         """
         node = self
         up = node._up
-        while up is not None and up._hooks is not None and node in up._hooks:
-            del up._hooks[node]
-            if up._hooks:
+        while up is not None:
+            # No point at which a handler could get in between a test and its use (6).
+            hooks = up._hooks
+            if hooks is None or hooks.pop(node, self) is self:
+                break
+            if hooks or up._hooks is not hooks:
                 break
             up._hooks = None
             if up._tether_stack is not None:
@@ -263,6 +266,9 @@ class Node:
                     break
                 else:
                     hooks[item] = None
+                if isinstance(item, Node) and item._end.__class__ is End:
+                    item._unhook()  # ended by a handler before it was hooked
+                    break
                 item, node = node, node._up
 
     def _attach_here(self, hook: Hook) -> bool:

@@ -280,12 +280,12 @@ def block_in_interrupting(ctx: Context) -> None:
 def test_a_clock_that_jumps_between_two_looks_stops_no_timer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seconds = iter(range(10**9))
+    ticks = iter(range(10**9))
     monkeypatch.setattr(_timers, "threads", _timers.ThreadTimers())
-    monkeypatch.setattr(_clock, "now", lambda: float(next(seconds)))
-    for _ in range(20):
+    monkeypatch.setattr(_clock, "now", lambda: next(ticks) / 1000.0)
+    for turn in range(60):
         told = threading.Event()
-        scope = background().with_timeout(12.0)
+        scope = background().with_timeout(turn % 20 / 1000.0)
         scope.after_func(told.set)
         assert told.wait(LONG)
 

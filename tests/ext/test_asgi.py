@@ -122,7 +122,7 @@ async def through(
     return await call(request)
 
 
-@pytest.fixture(scope="module", params=STACKS, ids=lambda stack: "-".join(stack))
+@pytest.fixture(params=STACKS, ids=lambda stack: "-".join(stack))
 def served(request: pytest.FixtureRequest) -> Iterator[Served]:
     with serve(ContextMiddleware(Starlette(routes=ROUTES)), request.param) as it:
         yield it
@@ -276,7 +276,7 @@ def test_a_websocket_has_a_context_for_the_connection(run: Run) -> None:
 
         scope = {"type": "websocket", "path": "/live"}
         await ContextMiddleware(app, timeout=1.0)(scope, _nothing, _nothing)
-        assert seen[0].label == "WEBSOCKET /live"
+        assert seen[0].label == "WS /live"
         assert seen[0].deadline is None
         assert seen[0].done()
 

@@ -1,16 +1,16 @@
-"""The gateway, with tether.
+"""The service, on tether: the code to copy.
 
-Each handler asks for its request's context, gives each step less time than is left, and
-hands the context to whatever can block. Nothing else is needed for the work to end when
-the client has gone.
+Every handler takes the request's context at the door, `current()`, and hands it down.
+It is over when the client leaves or when the request's time has run out, and with it
+the query in its thread and the call to the other service.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 
 import httpx
 from starlette.applications import Starlette
@@ -18,75 +18,66 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from demo.database import FIND_USER, REPORT, connect
-from demo.settings import Settings
+from demo.data import FIND_USER, REPORT, connection
+from demo.watch import Watch
 from tether import Context, DeadlineExceeded, current
-from tether.ext.asgi import ASGIApp, ContextMiddleware
-from tether.ext.sqlite import Row, fetch_all, fetch_one
+from tether.ext.asgi import ContextMiddleware
+from tether.ext.sqlite import fetch_one
 
-log = logging.getLogger(__name__)
+watch = Watch()
 
 
-async def user(request: Request) -> Response:
-    """Out of time is told apart from not found; any other error is Starlette's 500."""
-    settings: Settings = request.app.state.settings
+def find_user(ctx: Context, user: int) -> dict[str, object] | None:
+    row = fetch_one(ctx, connection(), FIND_USER, (user,))
+    return None if row is None else {"id": row[0], "name": row[1]}
+
+
+async def get_user(request: Request) -> Response:
+    ctx = current()
     try:
-        with current().with_timeout(0.5) as budget:
-            row = await asyncio.to_thread(
-                find_user, budget, settings.database, request.path_params["id"]
+        with ctx.with_timeout(0.5) as query:
+            user = await asyncio.to_thread(
+                find_user, query, int(request.path_params["id"])
             )
     except DeadlineExceeded as exc:
-        log.warning("user: %s", exc.detail)
-        return JSONResponse({"error": "timed out"}, 504)
-    if row is None:
+        return JSONResponse({"error": exc.detail}, 504)
+    if user is None:
         return JSONResponse({"error": "no such user"}, 404)
-    return JSONResponse({"id": row[0], "name": row[1]})
+    return JSONResponse(user)
 
 
-def find_user(ctx: Context, database: str, uid: int) -> Row | None:
-    with closing(connect(database)) as conn:
-        return fetch_one(ctx, conn, FIND_USER, (uid,))
+def count_everything(ctx: Context, request_id: str) -> list[object]:
+    with watch.query(request_id):
+        row = fetch_one(ctx, connection(), REPORT)
+    assert row is not None
+    return list(row)
 
 
-async def report(request: Request) -> Response:
-    """Takes as long as the request may: the middleware answers when that is over."""
-    settings: Settings = request.app.state.settings
-    rows = await asyncio.to_thread(make_report, current(), settings.database)
-    return JSONResponse([list(row) for row in rows])
+async def get_report(request: Request) -> Response:
+    ctx = current()
+    report = await asyncio.to_thread(count_everything, ctx, watch.id_of(request.scope))
+    return JSONResponse(report)
 
 
-def make_report(ctx: Context, database: str) -> list[Row]:
-    with closing(connect(database)) as conn:
-        return fetch_all(ctx, conn, REPORT)
-
-
-async def feed(request: Request) -> Response:
-    """The block bounds what knows nothing of contexts, too: here httpx."""
-    client: httpx.AsyncClient = request.app.state.client
-    settings: Settings = request.app.state.settings
-    try:
-        with current().with_timeout(1.0):
-            answer = await client.get(f"{settings.upstream}/feed", timeout=None)
-    except DeadlineExceeded as exc:
-        log.warning("feed: %s", exc.detail)
-        return JSONResponse({"error": "timed out"}, 504)
-    return Response(answer.content, media_type="text/plain")
+async def get_feed(request: Request) -> Response:
+    # httpx knows nothing of contexts. The request's block bounds it all the same.
+    answer = await request.app.state.client.get(os.environ["DEMO_UPSTREAM"])
+    return JSONResponse(answer.json())
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    async with httpx.AsyncClient() as app.state.client:
+    async with httpx.AsyncClient(timeout=10.0) as client:
+        app.state.client = client
         yield
 
 
-def make_app(settings: Settings) -> ASGIApp:
-    app = Starlette(
-        routes=[
-            Route("/users/{id:int}", user),
-            Route("/report", report),
-            Route("/feed", feed),
-        ],
-        lifespan=lifespan,
-    )
-    app.state.settings = settings
-    return ContextMiddleware(app, timeout=2.0)
+service = Starlette(
+    routes=[
+        Route("/users/{id:int}", get_user),
+        Route("/report", get_report),
+        Route("/feed", get_feed),
+    ],
+    lifespan=lifespan,
+)
+app = watch.around(ContextMiddleware(service, timeout=2.0))

@@ -1,46 +1,30 @@
-"""The service behind the gateway. It answers slowly, a byte at a time.
-
-`PUT /latency/{seconds}` sets how long an answer takes. A timeout that is meant for each
-read alone never runs out on it.
-"""
+"""The service behind the gateway, on a bad day: it answers a word at a time."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from demo.settings import Settings
-
-PAUSE = 0.1
+PIECES = 10
 
 
-async def feed(request: Request) -> Response:
-    return StreamingResponse(drip(request.app.state.latency), media_type="text/plain")
+async def get_feed(_: Request) -> Response:
+    seconds = float(os.environ["DEMO_LATENCY"])
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "["
+        for number in range(PIECES):
+            await asyncio.sleep(seconds / PIECES)
+            yield f"{number},"
+        yield "0]"
+
+    return StreamingResponse(pieces(), media_type="application/json")
 
 
-async def drip(seconds: float) -> AsyncIterator[bytes]:
-    for _ in range(round(seconds / PAUSE)):
-        yield b"."
-        await asyncio.sleep(PAUSE)
-    yield b"\n"
-
-
-async def latency(request: Request) -> Response:
-    request.app.state.latency = request.path_params["seconds"]
-    return JSONResponse({"latency": request.app.state.latency})
-
-
-def make_app(_: Settings) -> Starlette:
-    app = Starlette(
-        routes=[
-            Route("/feed", feed),
-            Route("/latency/{seconds:float}", latency, methods=["PUT"]),
-        ]
-    )
-    app.state.latency = 3.0
-    return app
+app = Starlette(routes=[Route("/feed", get_feed)])

@@ -151,7 +151,10 @@ class Fileno:
     with its `owner`.
     """
 
-    __slots__ = ("__weakref__", "_deadline", "_node", "_owner", "_up", "read", "write")
+    __slots__ = (
+        *("__weakref__", "_deadline", "_node", "_owner", "_remove", "_up"),
+        *("read", "write"),
+    )
 
     def __init__(self, owner: object, node: Node) -> None:
         if hasattr(os, "eventfd"):
@@ -160,15 +163,15 @@ class Fileno:
             self.read, self.write = os.pipe()
         self._owner = ref(owner, self._close)
         self._deadline = real_deadline(node)
-        # A stand-in for a user-made context belongs to this descriptor alone.
-        self._node = (lambda: node) if isinstance(node, Foreign) else ref(node)
+        self._node = ref(node)
         self._up = node._up
-        hooked = self._up is None or self._up._attach(self)
+        self._remove: Callable[[], object] | None = None
         if isinstance(node, Foreign):
-            hooked = node._attach(self)
-        else:
-            hooked = hooked and node._attach_here(self)
-        if hooked:
+            # Nothing here refers to the context, its owner.
+            self._remove = node._ctx.done_signal().add_callback(self._fire)
+            return
+        hooked = self._up is None or self._up._attach(self)
+        if hooked and node._attach_here(self):
             _time(self, node)
         else:
             self._fire()
@@ -189,6 +192,8 @@ class Fileno:
         for node in (self._up, self._node()):
             if node is not None:
                 node._detach(self)
+        if self._remove is not None:
+            self._remove()
         if self._deadline != INF:
             _timers.threads.discard(self)
         for fd in {self.read, self.write}:

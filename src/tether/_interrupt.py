@@ -202,7 +202,9 @@ class Stack:
     # -- delivering ------------------------------------------------------------
 
     def _fire(self) -> None:
-        self.state.wake(self.loop, self)
+        # From any thread, perhaps while the task leaves its last block: nothing here
+        # depends on which task it is.
+        self.state.wake(self)
 
     def look(self) -> None:
         """Interrupt the task if a block of it has ended, now or when it may be."""

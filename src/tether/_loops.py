@@ -96,15 +96,20 @@ class LoopState:
 
     # -- waking ----------------------------------------------------------------
 
-    def wake(self, loop: Loop, woken: Sleeper) -> None:
+    def wake(self, woken: Sleeper) -> None:
         """Have `woken` looked at in the loop, soon. From any thread.
 
         A hundred thousand of them cost one wake-up of the loop.
         """
         self._woken.append(woken)
-        if not self._scheduled:
+        loop = self._loop()
+        if loop is not None and not self._scheduled:
             self._scheduled = True
-            call_soon(loop, self._flush)
+            try:
+                call_soon(loop, self._flush)
+            except BaseException:
+                self._scheduled = False
+                raise
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -168,7 +173,7 @@ class Waiter:
     _due = look
 
     def _fire(self) -> None:
-        self._state.wake(self._loop, self)
+        self._state.wake(self)
 
     async def wait(self) -> None:
         """Wait until told, until the deadline, or until the task is canceled."""

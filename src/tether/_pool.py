@@ -40,9 +40,9 @@ _watched = False
 
 def submit(jobs: Iterable[Job]) -> None:
     """Run each of these functions once, soon, each in a thread of the pool."""
-    before = len(_jobs)
+    jobs = [*jobs]
     _jobs.extend(jobs)
-    for _ in range(min(len(_jobs) - before, EAGER)):
+    for _ in range(min(len(jobs), EAGER)):
         if not _wake_one():
             break
 
@@ -67,7 +67,10 @@ def _wake_one() -> bool:
             _start()
         elif not _watched:
             _watched = True
-            start_new_thread(_watch, ())
+            try:
+                start_new_thread(_watch, ())
+            except RuntimeError:
+                _watched = False  # as in _start
             return False
     return True
 

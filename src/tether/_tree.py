@@ -136,7 +136,8 @@ class Node:
     _code: CodeType | None
     _deadline: float
     _end: End | float | None
-    _hooks: dict[Hook | Node, None] | None
+    # The value is True for what does not need the node hooked into its parent.
+    _hooks: dict[Hook | Node, bool | None] | None
     _lasti: int
     _parent: Context | None
     _span: float
@@ -206,7 +207,7 @@ class Node:
 
     def _commit(self, end: End) -> End:
         """End this node and all that is hooked below it; the end that it has then."""
-        hooks: dict[Hook | Node, None] | None
+        hooks: dict[Hook | Node, bool | None] | None
         with lock:
             before = self._end
             if before.__class__ is End:
@@ -235,9 +236,10 @@ class Node:
             hooks = up._hooks
             if hooks is None or hooks.pop(node, self) is self:
                 break
-            if hooks or up._hooks is not hooks:
+            if None in hooks.values() or up._hooks is not hooks:
                 break
-            up._hooks = None
+            if not hooks:
+                up._hooks = None
             if up._tether_stack is not None:
                 break
             node, up = up, up._up
@@ -278,7 +280,7 @@ class Node:
         with lock:
             if self._hooks is None:
                 self._hooks = {}
-            self._hooks[hook] = None
+            self._hooks[hook] = True
         return self._ended() is None or not self._detach(hook)
 
     def _detach(self, hook: Hook | Node) -> bool:
@@ -288,8 +290,9 @@ class Node:
             if hooks is None or hook not in hooks:
                 return False
             del hooks[hook]
-            if not hooks:
-                self._hooks = None
+            if None not in hooks.values():
+                if not hooks:
+                    self._hooks = None
                 if self._tether_stack is None:
                     self._unhook()
         return True
@@ -302,7 +305,7 @@ def tell(hooks: Iterable[Hook]) -> None:
         _pool.submit(jobs)
 
 
-def _spread(hooks: dict[Hook | Node, None], end: End, fired: list[Hook]) -> None:
+def _spread(hooks: dict[Hook | Node, bool | None], end: End, fired: list[Hook]) -> None:
     """Commit `end` to every node hooked below; gather the other hooks in `fired`."""
     todo = [(hooks, end)]
     while todo:

@@ -248,7 +248,10 @@ def test_a_deadline_of_the_handlers_own_is_its_own_error() -> None:
 # -- message by message --------------------------------------------------------------
 
 
-async def _nothing(message: Any = None) -> Any:
+HTTP: dict[str, object] = {"type": "http", "method": "GET", "path": "/", "headers": []}
+
+
+async def _nothing(*message: Any) -> Any:
     raise AssertionError(f"not expected here: {message}")
 
 
@@ -274,7 +277,7 @@ def test_a_websocket_has_a_context_for_the_connection(run: Run) -> None:
             seen.append(current())
             assert not current().done()
 
-        scope = {"type": "websocket", "path": "/live"}
+        scope: dict[str, object] = {"type": "websocket", "path": "/live"}
         await ContextMiddleware(app, timeout=1.0)(scope, _nothing, _nothing)
         assert seen[0].label == "WS /live"
         assert seen[0].deadline is None
@@ -289,7 +292,7 @@ def test_the_context_does_not_descend_from_what_is_current(run: Run) -> None:
             assert current().deadline is None
             assert str(current()) == "context.Background.WithCancel"
 
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        scope = dict(HTTP)
         with background().with_timeout(60.0):
             await ContextMiddleware(app)(scope, _nothing, _nothing)
 
@@ -302,7 +305,7 @@ def test_the_end_of_a_block_around_the_server_passes_untouched(run: Run) -> None
             around.cancel()
             await asyncio.sleep(60.0)
 
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        scope = dict(HTTP)
         around = background().with_cancel()
         with pytest.raises(Canceled) as caught:
             with around:
@@ -317,7 +320,7 @@ def test_a_foreign_cancel_of_the_request_passes_untouched(run: Run) -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             await asyncio.sleep(60.0)
 
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        scope = dict(HTTP)
         task = asyncio.create_task(
             ContextMiddleware(app)(scope, _nothing, _nothing)  # type: ignore[arg-type]
         )

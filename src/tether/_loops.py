@@ -196,4 +196,7 @@ class Waiter:
             except asyncio.CancelledError as exc:
                 canceled = exc
         if canceled is not None:
-            raise canceled
+            try:
+                raise canceled
+            finally:
+                canceled = None  # its traceback holds this frame

@@ -1,7 +1,8 @@
 """What a gateway does at the moment, told at `/_stats`.
 
-On the service's own port only because this is a demo. It only counts. Whose client has left is known to the clients: they send an id with each
-request, and look for those they have given up.
+On the service's own port only because this is a demo. It only counts: whose client has
+left is known to the clients, who send an id with each request and look for those they
+have given up.
 """
 
 from __future__ import annotations

@@ -23,6 +23,9 @@ NOT_A_KEY = (
     "a context key is a tether.Key, not {kind}; "
     'make one per meaning: REQUEST_ID: Key[str] = Key("request-id")'
 )
+NOT_BY_HAND = (
+    "a context is derived from another: background().with_cancel(), ctx.with_timeout(2)"
+)
 NOT_A_NUMBER = "{name} is a number of seconds, not {value!r}"
 NAN = "{name} is not a number (NaN)"
 NOT_CALLABLE = "{name} takes a function to call, not {value!r}"

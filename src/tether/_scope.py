@@ -14,7 +14,7 @@ import sys
 import warnings
 from contextvars import Token
 from types import FrameType, TracebackType
-from typing import Any, NoReturn, TypeVar, cast, final
+from typing import Any, NoReturn, Self, TypeVar, cast, final
 
 from . import _clock, _describe, _foreign, _hooks, _interrupt
 from ._checks import cause_, seconds_
@@ -28,6 +28,7 @@ from ._errors import (
     NIL_KEY,
     NIL_PARENT,
     NOT_A_KEY,
+    NOT_BY_HAND,
     Canceled,
     DeadlineExceeded,
 )
@@ -67,6 +68,9 @@ class _Made(Node, Context):
 
     __slots__ = ()
 
+    def __new__(cls) -> Self:
+        raise TypeError(NOT_BY_HAND)
+
     _values: Value | None
 
     def with_cancel(self, *, label: str | None = None) -> Scope:
@@ -84,7 +88,7 @@ class _Made(Node, Context):
             seconds = seconds_("seconds", seconds)
         now = _clock.now()
         when = now + seconds
-        if reserve:
+        if reserve != 0.0:
             when = min(when, self._deadline - seconds_("reserve", reserve))
         return _derive(self, now, when, seconds, cause, label, _frame(1))
 
@@ -97,7 +101,7 @@ class _Made(Node, Context):
         label: str | None = None,
     ) -> Scope:
         when = seconds_("when", when)
-        if reserve:
+        if reserve != 0.0:
             when = min(when, self._deadline - seconds_("reserve", reserve))
         now = _clock.now()
         return _derive(self, now, when, when - now, cause, label, _frame(1))
@@ -401,6 +405,8 @@ def _derive(
     frame: FrameType,
 ) -> Scope:
     """A scope below `parent`; `when` is INF for one without a deadline of its own."""
+    if cause is not None:
+        cause = cause_(cause)
     scope = _new(Scope)
     scope._parent = parent
     scope._up = up = parent if parent.__class__ is Scope else parent._up
@@ -417,7 +423,7 @@ def _derive(
         scope._span = now
     else:
         scope._deadline = when
-        scope._cause = cause if cause is None else cause_(cause)
+        scope._cause = cause
         scope._span = span
         node = up
         while node is not None and node._end is None:

@@ -79,3 +79,30 @@ class Own(Context):
 
     def done_signal(self) -> Signal:
         return self.signal
+
+
+class Root(Own):
+    """One with an `after_func` of its own, which counts who is registered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registered: list[Callable[[], object]] = []
+        self.ever = 0
+
+    def after_func(self, fn: Callable[[], object]) -> Callable[[], bool]:
+        self.registered.append(fn)
+        self.ever += 1
+
+        def stop() -> bool:
+            if fn in self.registered:
+                self.registered.remove(fn)
+                return True
+            return False
+
+        return stop
+
+    def end(self, error: BaseException | None) -> None:
+        super().end(error)
+        registered, self.registered = self.registered, []
+        for fn in registered:
+            fn()

@@ -297,7 +297,17 @@ class Run:
         return seen
 
 
-KINDS = "cancel leave advance timeout timeout derive enter value detach".split()
+KINDS = [
+    "cancel",
+    "leave",
+    "advance",
+    "timeout",
+    "timeout",
+    "derive",
+    "enter",
+    "value",
+    "detach",
+]
 STEPS = st.tuples(st.sampled_from(KINDS), st.integers(0, 30), st.integers(0, 9))
 
 

@@ -188,7 +188,7 @@ def test_a_foreign_cancel_in_the_same_turn_wins_and_stays_counted(run: Run) -> N
             scope = background().with_cancel()
 
             async def victim() -> None:
-                with scope:  # noqa: B023
+                with scope:
                     await forever()
 
             task = asyncio.create_task(victim())
@@ -198,7 +198,7 @@ def test_a_foreign_cancel_in_the_same_turn_wins_and_stays_counted(run: Run) -> N
                 ends.reverse()
 
             def both() -> None:
-                for end in ends:  # noqa: B023
+                for end in ends:
                     end()
 
             loop.call_soon(both)

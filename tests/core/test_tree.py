@@ -20,8 +20,9 @@ NUMBER: Key[int] = Key("number")
 
 def long(test: Callable[..., None]) -> Callable[..., None]:
     """Fail in time, and without a warning for every link."""
-    silent = pytest.mark.filterwarnings("ignore::ResourceWarning")
-    return pytest.mark.timeout(60)(silent(test))
+    pytest.mark.filterwarnings("ignore::ResourceWarning")(test)
+    pytest.mark.timeout(60)(test)
+    return test
 
 
 @pytest.fixture
@@ -222,7 +223,6 @@ def test_a_scope_that_is_never_canceled_says_where_it_was_made() -> None:
     made, scope = here(), background().with_cancel()
     with pytest.warns(ResourceWarning) as caught:
         del scope
-        gc.collect()
     assert str(caught[0].message) == (
         f"the scope made at {made} was never canceled; use it in a with block"
     )
@@ -340,6 +340,7 @@ def test_cancel_from_a_finalizer_and_a_weakref_callback() -> None:
         told = threading.Event()
         root.with_cancel().after_func(told.set)
         thing: object
+        ref: weakref.ref[object]
         if make is None:
             thing = threading.Event()
             ref = weakref.ref(thing, lambda _, scope=root: scope.cancel())

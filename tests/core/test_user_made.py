@@ -6,11 +6,10 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
-from tests.core.support import LONG, Own, Wrapper, here, start
+from tests.core.support import LONG, Own, Root, Wrapper, here, start
 from tether import (
     Canceled,
     Context,
@@ -24,33 +23,6 @@ from tether import (
 from tether.testing import VirtualClock
 
 KEY: Key[int] = Key("key")
-
-
-class Root(Own):
-    """One with an `after_func` of its own, which counts who is registered."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.registered: list[Callable[[], object]] = []
-        self.ever = 0
-
-    def after_func(self, fn: Callable[[], object]) -> Callable[[], bool]:
-        self.registered.append(fn)
-        self.ever += 1
-
-        def stop() -> bool:
-            if fn in self.registered:
-                self.registered.remove(fn)
-                return True
-            return False
-
-        return stop
-
-    def end(self, error: BaseException | None) -> None:
-        super().end(error)
-        registered, self.registered = self.registered, []
-        for fn in registered:
-            fn()
 
 
 class Counted(Own):
@@ -75,7 +47,7 @@ class Counted(Own):
 
     def __init__(self) -> None:
         super().__init__()
-        self.signal: Counted.Listened = Counted.Listened()
+        self.signal = self.listened = Counted.Listened()
 
 
 @pytest.fixture
@@ -296,16 +268,16 @@ def test_each_child_listens_once_and_no_longer_than_it_lasts(
     own = Counted()
     for _ in range(3):
         make_and_end(own, how, clock)
-        assert own.signal.listeners == 0
+        assert own.listened.listeners == 0
     children = [own.with_cancel() for _ in range(3)]
     children[0].with_cancel().with_timeout(60.0).done_signal().add_callback(print)
-    assert own.signal.listeners == 3
+    assert own.listened.listeners == 3
     for child in children:
         child.cancel()
-    assert own.signal.listeners == 0
+    assert own.listened.listeners == 0
 
 
-@pytest.mark.parametrize("how", [how for how in ENDS if how not in {"wait"}])
+@pytest.mark.parametrize("how", [how for how in ENDS if how != "wait"])
 def test_one_with_an_after_func_is_listened_to_through_it(
     how: str, clock: VirtualClock
 ) -> None:
@@ -328,7 +300,7 @@ def test_a_dropped_child_is_held_by_its_listener_only_while_it_may_end(
     del scope
     clock.advance(5.0)
     gc.collect()
-    assert own.signal.listeners == 0
+    assert own.listened.listeners == 0
     assert gone() is None
 
 
@@ -355,147 +327,6 @@ def test_it_may_cancel_its_child_itself_while_it_ends() -> None:
     assert isinstance(own.child.cause(), KeyError)
 
 
-# -- hostile ones --------------------------------------------------------------
-
-
-def test_a_signal_without_an_error_is_a_cancel() -> None:
-    own = Own()
-    below: list[Context] = [own.with_cancel(), own.with_timeout(60.0)]
-    own.end(None)
-    below.append(own.with_cancel())
-    for ctx in below:
-        assert isinstance(ctx.err(), Canceled)
-        assert isinstance(ctx.cause(), Canceled)
-    with pytest.raises(Canceled):
-        own.check()
-
-
-@pytest.mark.parametrize("name", ["err", "cause", "value", "done_signal", "deadline"])
-def test_one_whose_method_raises_tells_who_derives_and_leaves_nothing(
-    name: str,
-) -> None:
-    class HostileError(Exception):
-        pass
-
-    def hostile(*_: object) -> Any:
-        raise HostileError
-
-    armed = type("Armed", (Own,), {name: hostile})
-    if name == "deadline":
-        armed = type("Armed", (Own,), {name: property(hostile)})
-    own = armed()
-    own.signal.set()
-    for derive in (
-        own.with_cancel,
-        lambda: own.with_timeout(60.0),
-        lambda: own.with_value(KEY, 1).with_cancel(),
-    ):
-        try:
-            ctx = derive()
-        except HostileError:
-            continue
-        assert ctx.done()
-    gc.collect()
-
-
-@pytest.mark.parametrize("name", ["err", "cause", "value"])
-def test_one_that_cannot_say_how_it_ended_has_ended_all_the_same(name: str) -> None:
-    def hostile(*_: object) -> Any:
-        raise ValueError("hostile")
-
-    own = Own()
-    children = [own.with_cancel() for _ in range(2)]
-    told = threading.Event()
-    children[0].with_cancel().after_func(told.set)
-    setattr(own, name, hostile)
-    try:
-        own.end(KeyError())
-    except ValueError:
-        pass
-    assert all(child.done() for child in children)
-    assert told.wait(LONG)
-    for child in children:
-        assert child.err() is not None
-
-
-def test_one_whose_registration_raises_leaves_nothing(clock: VirtualClock) -> None:
-    class Refuses(Own):
-        def after_func(self, fn: Callable[[], object]) -> Callable[[], bool]:
-            raise OSError("full")
-
-    own = Refuses()
-    for derive in (own.with_cancel, lambda: own.with_timeout(5.0)):
-        with pytest.raises(OSError, match="full"):
-            derive()
-    gc.collect()
-    clock.advance(10.0)
-    with own.with_value(KEY, 1).with_cancel() as ctx:
-        assert not ctx.done()
-
-
-def test_one_whose_unregistering_raises_harms_no_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
-
-    class Refuses(Own):
-        def after_func(self, fn: Callable[[], object]) -> Callable[[], bool]:
-            def stop() -> bool:
-                raise OSError("gone")
-
-            return stop
-
-    told = threading.Event()
-    with Refuses().with_cancel() as scope:
-        scope.after_func(told.set)
-    assert told.wait(LONG)
-
-
-@pytest.mark.parametrize("call", [1, 2, 3, 4, 5])
-def test_one_that_ends_while_it_is_derived_from(call: int) -> None:
-    class Sudden(Own):
-        asked = 0
-
-        def done_signal(self) -> Signal:
-            self.asked += 1
-            if self.asked == call:
-                self.end(KeyError())
-            return self.signal
-
-    own = Sudden()
-    ctx = own.with_timeout(60.0)
-    own.end(KeyError())
-    assert isinstance(ctx.err(), KeyError)
-
-
-def test_one_that_reports_before_its_registration_returns() -> None:
-    class AtOnce(Own):
-        def after_func(self, fn: Callable[[], object]) -> Callable[[], bool]:
-            self.end(KeyError())
-            fn()
-            return lambda: False
-
-    ctx = AtOnce().with_timeout(60.0)
-    assert isinstance(ctx.err(), KeyError)
-
-
-def test_one_that_reports_twice_and_after_it_was_unregistered() -> None:
-    class Deaf(Root):
-        def after_func(self, fn: Callable[[], object]) -> Callable[[], bool]:
-            self.registered.append(fn)
-            return lambda: False
-
-    root = Deaf()
-    kept, left = root.with_cancel(), root.with_cancel()
-    left.cancel(ValueError())
-    reports = list(root.registered)
-    root.end(KeyError())
-    for report in reports:
-        report()
-    assert isinstance(kept.err(), KeyError)
-    assert isinstance(left.cause(), ValueError)
-
-
 def test_a_place_below_one_is_where_the_user_derived() -> None:
     made, scope = here(), Own().with_timeout(60.0)
     scope.cancel()
@@ -516,61 +347,3 @@ def test_subclasses_may_have_names_like_ours() -> None:
     own.end(Canceled())
     with pytest.raises(Canceled):
         own.check()
-
-
-# -- Signal --------------------------------------------------------------------
-
-
-def test_a_signal_tells_each_callback_once() -> None:
-    signal = Signal()
-    told: list[int] = []
-    removes = [
-        signal.add_callback(lambda number=number: told.append(number))
-        for number in range(3)
-    ]
-    assert removes[1]() is True
-    assert removes[1]() is False
-    signal.set()
-    signal.set()
-    assert told == [0, 2]
-    assert [remove() for remove in removes] == [False] * 3
-    assert signal.add_callback(lambda: told.append(9))() is False
-    assert told == [0, 2, 9]
-
-
-def test_a_callback_of_a_signal_that_raises_reaches_who_set_it() -> None:
-    signal = Signal()
-    told: list[int] = []
-    signal.add_callback(lambda: 1 // 0)
-    signal.add_callback(lambda: told.append(1))
-    with pytest.raises(ZeroDivisionError):
-        signal.set()
-    assert told == [1]
-    assert signal.is_set()
-    signal.set()
-
-
-def test_a_callback_may_use_its_signal() -> None:
-    signal = Signal()
-    told: list[str] = []
-
-    def callback() -> None:
-        signal.set()
-        assert signal.is_set()
-        signal.add_callback(lambda: told.append("inner"))
-        told.append("outer")
-
-    signal.add_callback(callback)
-    signal.set()
-    assert told == ["inner", "outer"]
-
-
-def test_a_signal_that_is_set_by_many_tells_once(switching: None) -> None:
-    for _ in range(200):
-        signal = Signal()
-        told: list[None] = []
-        signal.add_callback(lambda: told.append(None))  # noqa: B023
-        setting = [start(signal.set) for _ in range(3)]
-        for one in setting:
-            one.result(LONG)
-        assert told == [None]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import weakref
+from typing import Any
 
 import pytest
 
@@ -81,7 +83,7 @@ def test_values_go_through_user_made_contexts() -> None:
 
 def test_a_user_made_context_may_hide_and_answer_for_itself() -> None:
     class Mine(Own):
-        def value(self, key: Key[object], default: object = None) -> object:
+        def value(self, key: Key[Any], default: Any = None) -> Any:
             return "mine" if key is NAME else default
 
     outer = background().with_value(NAME, "a").with_value(COUNT, 1)
@@ -124,8 +126,6 @@ def test_a_context_with_a_value_ends_with_its_parent() -> None:
 
 
 def test_values_are_let_go_with_their_contexts() -> None:
-    import weakref
-
     class Big:
         pass
 

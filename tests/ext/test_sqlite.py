@@ -170,7 +170,7 @@ def test_an_interrupt_never_hits_the_next_statement(conn: sqlite3.Connection) ->
         finally:
             ctx.cancel()
         assert conn.execute(short).fetchone() == (2001000,)
-    assert 0 < canceled
+    assert canceled > 0
 
 
 def test_a_busy_interpreter_does_not_slow_a_query_down(
@@ -202,7 +202,9 @@ def test_a_write_that_is_interrupted_rolls_the_transaction_back(
     with background().with_timeout(0.05) as ctx:
         execute(ctx, conn, "insert into users values (3, 'cid')")
         with pytest.raises(DeadlineExceeded):
-            execute(ctx, conn, f"insert into users {LONG.replace('sum(i)', 'i, i')}")
+            execute(
+                ctx, conn, f"insert into users {LONG.replace('sum(i)', 'i + 10, i')}"
+            )
     assert not conn.in_transaction
     assert fetch_all(background(), conn, "select count(*) from users") == [(2,)]
 

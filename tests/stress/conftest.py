@@ -11,5 +11,5 @@ import pytest
 def seed() -> int:
     """Another one each time; shown when the test fails."""
     number = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {number}")  # noqa: T201
+    print(f"seed {number}")
     return number

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 
-from tether import Context, ContextError, Key, Scope, background
-from tether import _pool
+from tether import Context, ContextError, Key, Scope, _pool, background
 
 KEY: Key[int] = Key("key")
 LONG = 20.0  # real seconds; only what hangs waits for so long

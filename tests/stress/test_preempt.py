@@ -11,8 +11,17 @@ from itertools import product
 import pytest
 
 from tests.stress.preempt import Partner, between, inside
-from tether import Canceled, Context, DeadlineExceeded, Key, Scope, background
-from tether import _clock, _pool, _timers, _tree
+from tether import (
+    Canceled,
+    Context,
+    DeadlineExceeded,
+    Key,
+    Scope,
+    _clock,
+    _pool,
+    _timers,
+    background,
+)
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(method="thread")]
 

@@ -104,6 +104,7 @@ def test_threads_that_wait_on_many_levels_wake_together(clock: VirtualClock) -> 
     contexts += [ctx.with_timeout(3.0 + n) for n, ctx in enumerate(contexts)]
     waiting = [start(ctx.wait) for ctx in contexts]
     clock.advance(3.0)
+    assert waiting[10].result(LONG) is True
     assert [one.done() for one in waiting] == [False] * 10 + [True] + [False] * 9
     clock.advance(2.0)
     assert [one.result(LONG) for one in waiting] == [True] * 20

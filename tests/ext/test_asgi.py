@@ -321,9 +321,7 @@ def test_a_foreign_cancel_of_the_request_passes_untouched(run: Run) -> None:
             await asyncio.sleep(60.0)
 
         scope = dict(HTTP)
-        task = asyncio.create_task(
-            ContextMiddleware(app)(scope, _nothing, _nothing)  # type: ignore[arg-type]
-        )
+        task = asyncio.create_task(ContextMiddleware(app)(scope, _nothing, _nothing))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

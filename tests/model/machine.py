@@ -415,7 +415,7 @@ def forget(drop: Callable[[], object]) -> list[type[Warning]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.showwarning = note
+            warnings.showwarning = note  # type: ignore[assignment]
             drop()
     finally:
         gc.enable()

@@ -18,10 +18,10 @@ BASE = settings(
 
 def test_tether_does_what_the_reference_does() -> None:
     some = settings(BASE, max_examples=150, stateful_step_count=30)
-    run_state_machine_as_test(Machine, settings=some)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=some)
 
 
 @pytest.mark.stress
 def test_tether_does_what_the_reference_does_in_long_programs() -> None:
     long = settings(BASE, max_examples=60, stateful_step_count=150)
-    run_state_machine_as_test(Machine, settings=long)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=long)

@@ -173,7 +173,7 @@ def test_a_weak_reference_cancels_when_its_object_goes() -> None:
         stop_other = other.after_func(dict)
         watch = weakref.ref(held, lambda _, scope=other: scope.cancel())
         scope = background().with_cancel()
-        child = scope.with_value(KEY, held).with_cancel()  # type: ignore[arg-type]
+        child = scope.with_value(KEY, held).with_cancel()
         stop = child.after_func(lambda _=held: None)
         del held
         if way == 0:
@@ -268,7 +268,7 @@ def test_cancel_after_the_loop_is_closed(run: Run) -> None:
         canceler_may_go.set()
         canceler.join(LONG)
         for task in tasks:
-            task.get_coro().close()  # type: ignore[union-attr]
+            task.get_coro().close()
             task._log_destroy_pending = False  # type: ignore[attr-defined]
         for scope in scopes:
             scope.cancel()

@@ -164,7 +164,7 @@ class Little:
         self.look_at_all()
         for ctx, seen in self.seen.items():
             assert len(seen) == 1, (ctx, seen)
-        legal = {
+        legal: dict[Context, set[BaseException | None]] = {
             self.top: {self.causes["top"]},
             self.scope: {self.causes["scope"], self.late},
             self.leaf: {self.causes["leaf"], None},

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import pytest
 
 from tests.core.support import LONG, Own, start
 from tests.loops import Run
-from tether import Context, Key, Scope, background
+from tether import Context, Key, Scope, background, current
 from tether.testing import VirtualClock
 
 
@@ -30,7 +31,7 @@ class Count:
         self.called.set()
 
 
-def flush(scope: Scope | None = None) -> None:
+def flush() -> None:
     """Return when the pool has begun everything that was given to it before."""
     last = threading.Event()
     ended = background().with_timeout(0.0)
@@ -250,6 +251,27 @@ def test_a_hook_that_raises_itself_costs_no_thread_of_the_pool(
         scope.after_func(lambda: 1 // 0)
     scope.cancel()
     flush()
+
+
+def test_a_function_sees_no_variables_of_the_one_before() -> None:
+    variable: ContextVar[int] = ContextVar("variable", default=0)
+    seen: list[tuple[int, Context]] = []
+
+    def fn() -> None:
+        seen.append((variable.get(), current()))
+        variable.set(1)
+        left_open.append(background().with_cancel())
+        left_open[-1].__enter__()
+
+    left_open: list[Scope] = []
+    for _ in range(30):
+        scope = background().with_cancel()
+        scope.after_func(fn)
+        scope.cancel()
+        flush()
+    assert seen == [(0, background())] * 30
+    for scope in left_open:
+        scope.cancel()
 
 
 # -- stop ----------------------------------------------------------------------

@@ -193,6 +193,27 @@ def test_the_number_of_one_that_was_closed_is_not_written_to_later() -> None:
             os.close(write)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_end_in_a_forked_child_is_not_the_parents() -> None:
+    scope = background().with_cancel()
+    over = background().with_cancel()
+    over.cancel()
+    fd, over_fd = scope.fileno(), over.fileno()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            fine = readable(over_fd) and not readable(fd)
+            scope.cancel()
+            os._exit(0 if fine and readable(fd) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert not readable(fd)
+    scope.cancel()
+    assert readable(fd)
+
+
 def test_many_come_and_go() -> None:
     with background().with_timeout(60.0) as parent:
         for _ in range(5000):  # more than a process may have open

@@ -327,6 +327,23 @@ def test_a_callback_that_raises_harms_no_other(
     assert len(heard) == 2
 
 
+def test_a_callback_that_raises_where_the_hook_for_errors_fails_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def hook(_: object) -> None:
+        raise KeyError("the hook")
+
+    monkeypatch.setattr(threading, "excepthook", hook)
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    scope = background().with_cancel()
+    told: list[None] = []
+    scope.done_signal().add_callback(lambda: 1 // 0)
+    scope.done_signal().add_callback(lambda: told.append(None))
+    scope.cancel()
+    assert told == [None]
+    capsys.readouterr()
+
+
 def test_cancel_from_a_finalizer_and_a_weakref_callback() -> None:
     class Owner:
         def __init__(self, scope: Scope) -> None:

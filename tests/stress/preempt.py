@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import tether
 from tether import _timers, _tree
@@ -95,7 +95,7 @@ class Partner:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Partner:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

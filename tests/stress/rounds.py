@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
+from typing import Self
 
 from tether import Context, ContextError, Key, Scope, _pool, background
 
 KEY: Key[int] = Key("key")
+# TETHER_STRESS=20 makes the tests of this folder that many times as long.
+SCALE = float(os.environ.get("TETHER_STRESS", "1"))
 LONG = 20.0  # real seconds; only what hangs waits for so long
 
 # The end of a context as one sees it: the error, the cause, the context that ended.
@@ -222,7 +226,7 @@ class Crew:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.loops import Run
-from tests.stress.rounds import KEY, LONG, Hook, Round, settle
+from tests.stress.rounds import KEY, LONG, SCALE, Hook, Round, settle
 from tether import Canceled, Scope, background
 
 pytestmark = [
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.timeout(method="thread"),  # the other one uses the same timer
 ]
 
-BUDGET = 2.0  # seconds for each test
+BUDGET = 1.5 * SCALE  # seconds for each test
 
 
 def seeds(first: int) -> Iterator[int]:

@@ -288,18 +288,18 @@ def test_rounds_in_a_task(
     run: Run, one_round: Callable[[Scope], Coroutine[Any, Any, None]], count: int
 ) -> None:
     async def main() -> None:
-        async def many(count: int) -> None:
+        async def many(parent: Scope, count: int) -> None:
             for _ in range(count):
                 await one_round(parent.with_timeout(1.0))
 
         with background().with_timeout(FAR) as parent:
-            await many(count // 20 + 100)
+            await many(parent, count // 20 + 100)
             settle()
             gc.collect()
             files, running = fds(), threads()
             tracemalloc.start()
             try:
-                await many(count)
+                await many(parent, count)
                 settle()
                 await asyncio.sleep(0)
                 gc.collect()

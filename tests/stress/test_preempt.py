@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import product
 
 import pytest
 
 from tests.stress.preempt import Partner, between, inside
+from tests.stress.rounds import SCALE, Cause, Hook, settle
 from tether import (
     Canceled,
     Context,
@@ -26,17 +26,13 @@ from tether import (
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(method="thread")]
 
 KEY: Key[int] = Key("key")
-BUDGET = 4.0  # seconds that each test may take
+BUDGET = 3.0 * SCALE  # seconds that each test may take
 now = 0.0  # what the clock shows
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_clock, "now", lambda: now)
-
-
-class Cause(Exception):
-    pass
 
 
 Seen = tuple[type[BaseException], BaseException | None]
@@ -185,40 +181,10 @@ class Little:
         self.block.__exit__(None, None, None)
         settle()
         for hook in self.hooks:
-            assert hook.stopped or hook.scope.done()
+            assert hook.stopped or hook.ctx.done()
             hook.must_hold()
         for one in (self.leaf, self.block, self.scope, self.top):
             assert one._hooks is None
-
-
-class Hook:
-    """An `after_func`, and whether it was told."""
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.calls: list[None] = []
-        self.stopped = 0
-        self.refused = False
-        self._stop = scope.after_func(partial(self.calls.append, None))
-
-    def stop(self) -> None:
-        if self._stop():
-            self.stopped += 1
-        else:
-            self.refused = True
-
-    def must_hold(self) -> None:
-        assert self.stopped <= 1
-        assert not self.refused or self.stopped or self.scope.done()
-        assert len(self.calls) == (self.scope.done() and not self.stopped)
-
-
-def settle() -> None:
-    """Until the pool has done what there is to do."""
-    until = time.monotonic() + 5.0
-    while _pool.busy():
-        assert time.monotonic() < until, "a callback hangs"
-        time.sleep(0)
 
 
 OPERATIONS = [

@@ -11,12 +11,12 @@ from functools import partial
 import pytest
 
 from tests.loops import Run
-from tests.stress.rounds import LONG, Crew, Round
+from tests.stress.rounds import LONG, SCALE, Crew, Round
 from tether import Context, ContextError, Scope
 
 pytestmark = [pytest.mark.stress, pytest.mark.usefixtures("switching")]
 
-BUDGET = 3.5  # seconds for each test
+BUDGET = 2.5 * SCALE  # seconds for each test
 
 
 def seeds(first: int) -> Iterator[int]:

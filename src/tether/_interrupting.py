@@ -53,7 +53,7 @@ class Interrupting:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if not self._stop():
+        if not self._take_stop()():
             assert isinstance(self._ran, Parker)
             self._ran.park()
             self._replace(exc)
@@ -71,10 +71,16 @@ class Interrupting:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if not self._stop():
+        if not self._take_stop()():
             assert isinstance(self._ran, Waiter)
             await self._ran.outlast()
             self._replace(exc)
+
+    def _take_stop(self) -> Callable[[], bool]:
+        # It leads to the function that leads here, and to the context: no cycle.
+        stop = self._stop
+        del self._stop
+        return stop
 
     def _replace(self, exc: BaseException | None) -> None:
         if exc is None:

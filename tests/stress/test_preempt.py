@@ -16,9 +16,7 @@ from tether import (
     Context,
     DeadlineExceeded,
     Key,
-    Scope,
     _clock,
-    _pool,
     _timers,
     background,
 )

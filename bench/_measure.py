@@ -64,7 +64,7 @@ class Effort:
     large: bool  # whether the sizes are those of the real run
 
 
-FULL = Effort(seconds=0.015, rounds=15, budget=4.0, large=True)
+FULL = Effort(seconds=0.012, rounds=15, budget=3.0, large=True)
 QUICK = Effort(seconds=0.0001, rounds=2, budget=0.1, large=False)
 
 

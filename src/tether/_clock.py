@@ -56,8 +56,9 @@ class Parker:
             self.woken = False
             if self._was_unparked():
                 break
-            if virtual is not None:
-                virtual.park(self, until)
+            test_clock = virtual  # read once: a test may leave its clock meanwhile
+            if test_clock is not None:
+                test_clock.park(self, until)
             else:
                 self.block(left)
         return self.unparked

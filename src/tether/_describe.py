@@ -106,7 +106,7 @@ def end_of(ctx: Context) -> str:
         said += CAUSED_BY.format(cause=f"{name}: {cause}" if str(cause) else name)
     up = node._up
     if up is not None and up._deadline != INF and up._ended() is None:
-        said += LEFT_ABOVE.format(left=max(0.0, up._deadline - _clock.now()))
+        said += LEFT_ABOVE.format(left=max(0.0, up._deadline - end.at))
     label = ctx.value(LABEL)
     if label:
         said += OF_ROOT.format(label=label)

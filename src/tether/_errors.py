@@ -11,6 +11,7 @@ these exceptions are caught and never printed.
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Self
 
@@ -64,9 +65,13 @@ AT_ITEM = "canceled at item {index}"
 
 def report(exc: BaseException) -> None:
     """Hand on what a user's function raised where nobody could catch it."""
-    threading.excepthook(
-        threading.ExceptHookArgs((type(exc), exc, exc.__traceback__, None))
-    )
+    try:
+        threading.excepthook(
+            threading.ExceptHookArgs((type(exc), exc, exc.__traceback__, None))
+        )
+    except BaseException as worse:
+        # The hook itself fails. Whoever called has others to tell.
+        sys.stderr.write(f"{worse!r} in threading.excepthook, which had: {exc!r}\n")
 
 
 class ContextError(Exception):

@@ -8,6 +8,7 @@ callbacks of a `Signal`, which say so.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, final
 from weakref import WeakKeyDictionary, ref
@@ -224,3 +225,26 @@ def fileno(ctx: Context, node: Node | None) -> int:
 _NEVER = Node()
 _NEVER._up = _NEVER._end = _NEVER._hooks = _NEVER._tether_stack = None
 _NEVER._deadline = INF
+
+
+def _renew_filenos() -> None:
+    """In a forked child: descriptors of its own, under the same numbers.
+
+    An eventfd is shared with the parent, who would be told of what ends here.
+    """
+    for fileno in [*_filenos.values()]:
+        ready = bool(select.select([fileno.read], [], [], 0)[0])
+        if fileno.read == fileno.write:
+            fresh = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            os.dup2(fresh, fileno.read, inheritable=False)
+            os.close(fresh)
+        else:
+            for fresh, old in zip(os.pipe(), (fileno.read, fileno.write), strict=True):
+                os.dup2(fresh, old, inheritable=False)
+                os.close(fresh)
+        if ready:
+            fileno._fire()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_filenos)

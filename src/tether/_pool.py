@@ -20,6 +20,7 @@ import time
 from _thread import get_ident, start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import Context as Variables
 
 from ._clock import Parker
 from ._errors import report
@@ -30,7 +31,7 @@ IDLE = 10.0
 
 Job = Callable[[], object]
 
-_jobs: deque[Job] = deque()
+_jobs: deque[tuple[Job]] = deque()  # in cells: the same job twice is two entries
 _parked: deque[Parker] = deque()
 _workers: set[object] = set()
 _idents: set[int] = set()
@@ -40,9 +41,9 @@ _watched = False
 
 def submit(jobs: Iterable[Job]) -> None:
     """Run each of these functions once, soon, each in a thread of the pool."""
-    jobs = [*jobs]
-    _jobs.extend(jobs)
-    for _ in range(min(len(jobs), EAGER)):
+    cells = [(job,) for job in jobs]
+    _jobs.extend(cells)
+    for _ in range(min(len(cells), EAGER)):
         if not _wake_one():
             break
 
@@ -92,7 +93,7 @@ def _work(me: object) -> None:
     while True:
         _running.add(ident)  # before the look, so that no job is ever unaccounted for
         try:
-            job = _jobs.popleft()
+            (job,) = _jobs.popleft()
         except IndexError:
             _running.discard(ident)
             if _park():
@@ -105,7 +106,7 @@ def _work(me: object) -> None:
         if _jobs:
             _wake_one()
         try:
-            job()
+            Variables().run(job)  # what one sets is not seen by the next
         except BaseException as exc:
             report(exc)
         finally:
@@ -150,7 +151,7 @@ def _watch() -> None:
         _wake_one()
 
 
-def _head() -> Job | None:
+def _head() -> tuple[Job] | None:
     try:
         return _jobs[0]
     except IndexError:

@@ -90,6 +90,7 @@ class _Made(Node, Context):
         when = now + seconds
         if reserve != 0.0:
             when = min(when, self._deadline - seconds_("reserve", reserve))
+            seconds = when - now
         return _derive(self, now, when, seconds, cause, label, _frame(1))
 
     def with_deadline(
@@ -537,4 +538,6 @@ def current() -> Context:
         if not isinstance(scope, Scope) or scope._state != LEFT:
             break
         ctx = scope._parent or _BACKGROUND
+    if isinstance(ctx, _Plain) and ctx._state == ADOPTED and ctx._parent is not None:
+        return ctx._parent  # what stands for a user-made context is not handed out
     return ctx

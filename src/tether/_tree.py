@@ -236,7 +236,7 @@ class Node:
             hooks = up._hooks
             if hooks is None or hooks.pop(node, self) is self:
                 break
-            if None in hooks.values() or up._hooks is not hooks:
+            if _needed(hooks) or up._hooks is not hooks:
                 break
             if not hooks:
                 up._hooks = None
@@ -290,12 +290,20 @@ class Node:
             if hooks is None or hook not in hooks:
                 return False
             del hooks[hook]
-            if None not in hooks.values():
+            if not _needed(hooks):
                 if not hooks:
                     self._hooks = None
                 if self._tether_stack is None:
                     self._unhook()
         return True
+
+
+def _needed(hooks: dict[Hook | Node, bool | None]) -> bool:
+    """Whether a node with these must be hooked into its parent.
+
+    At most one does not need it, the file descriptor.
+    """
+    return len(hooks) > 1 or next(iter(hooks.values()), True) is None
 
 
 def tell(hooks: Iterable[Hook]) -> None:
@@ -373,7 +381,10 @@ class Signal:
             except BaseException as exc:
                 failure = exc
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                failure = None  # its traceback holds this frame
 
     def add_callback(self, callback: Callable[[], object]) -> Callable[[], bool]:
         """Call `callback` when it is set; returns `remove`.

@@ -51,7 +51,7 @@ def in_child(body: Callable[[], object]) -> None:
         finally:
             os._exit(status)  # none of what pytest would do at the end
     os.close(write)
-    with open(read, "rb") as pipe:
+    with os.fdopen(read, "rb") as pipe:
         said = pipe.read().decode()
     _, status = os.waitpid(pid, 0)
     if os.WIFSIGNALED(status):

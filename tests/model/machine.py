@@ -10,16 +10,20 @@ import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.model.reference import CANCELABLE, Ref, Told, Waiting, World
+from tests.model.reference import CANCELABLE, SEPARATE, Ref, Told, Waiting, World
 from tether import (
+    Canceled,
     Context,
     ContextError,
+    DeadlineExceeded,
     Key,
     Scope,
+    Signal,
     background,
     current,
 )
@@ -40,6 +44,51 @@ class Cause(Exception):
 
 
 causes = st.sampled_from([None, Cause]).map(lambda make: make and make("why"))
+
+
+class Wrapper(Context):
+    """A context made by a user that is what another one is."""
+
+    def __init__(self, inner: Context) -> None:
+        self.inner = inner
+
+    @property
+    def deadline(self) -> float | None:
+        return self.inner.deadline
+
+    def err(self) -> BaseException | None:
+        return self.inner.err()
+
+    def value(self, key: Key[Any], default: Any = None) -> Any:
+        return self.inner.value(key, default)
+
+    def done_signal(self) -> Signal:
+        return self.inner.done_signal()
+
+
+class Own(Context):
+    """A context made by a user that ends by itself and keeps values of another."""
+
+    def __init__(self, parent: Context, claim: float) -> None:
+        self.parent = parent
+        self.values: dict[object, Any] = {key: parent.value(key) for key in KEYS}
+        self.claim = None if claim == float("inf") else claim
+        self.signal = Signal()
+        self.error: ContextError | None = None
+
+    @property
+    def deadline(self) -> float | None:
+        return self.claim
+
+    def err(self) -> BaseException | None:
+        return self.error
+
+    def value(self, key: Key[Any], default: Any = None) -> Any:
+        found = self.values.get(key)
+        return default if found is None else found
+
+    def done_signal(self) -> Signal:
+        return self.signal
 
 
 @dataclass(eq=False)
@@ -169,7 +218,32 @@ class Machine(RuleBasedStateMachine):
         ref = self.world.derive(up.ref, "detached")
         self.pairs.append(Pair(up.ctx.without_cancel(), ref))
 
+    @rule(of=picks)
+    def wrap(self, of: int) -> None:
+        up = self.pick(of)
+        ref = self.world.derive(up.ref, "wrapper")
+        self.pairs.append(Pair(Wrapper(up.ctx), ref))
+
+    @rule(of=picks, claim=st.sampled_from([-1.0, 0.5, 1.0, float("inf")]))
+    def own(self, of: int, claim: float) -> None:
+        up = self.pick(of)
+        claim += self.world.now
+        ref = self.world.own(up.ref, claim)
+        self.pairs.append(Pair(Own(up.ctx, claim), ref))
+
     # -- ending ----------------------------------------------------------------
+
+    @rule(number=picks, error=st.sampled_from([Canceled, DeadlineExceeded]))
+    def end_own(self, number: int, error: type[ContextError]) -> None:
+        """A context made by a user ends: it says how, then it says that."""
+        own = [pair for pair in self.pairs if isinstance(pair.ctx, Own)]
+        if own:
+            pair = own[number % len(own)]
+            assert isinstance(pair.ctx, Own)
+            pair.ctx.error = pair.ctx.error or error()
+            pair.ctx.signal.set()
+            self.world.end_own(pair.ref, error)
+            self.clock.settle()
 
     @rule(of=picks, cause=causes)
     def cancel(self, of: int, cause: Cause | None) -> None:
@@ -271,11 +345,11 @@ class Machine(RuleBasedStateMachine):
         pair = self.pick(of)
         fd = pair.ctx.fileno()
         scopes = above(pair.ref)
-        if not scopes:
-            assert fd == self.root.ctx.fileno()
-            assert select.select([fd], [], [], 0) == ([], [], [])
-        else:
+        if scopes:
             assert self.fds.setdefault(scopes[0], fd) == fd
+        else:
+            readable = pair.ref.end is not None
+            assert select.select([fd], [], [], 0)[0] == [fd] * readable
 
     # -- forgetting ------------------------------------------------------------
 
@@ -288,8 +362,9 @@ class Machine(RuleBasedStateMachine):
             if one.waiting.woken is None:
                 busy.update(path(one.owner))  # teardown must be able to end it
         busy |= {ref for ref, _ in self.entered} | self.left
-        if pair is self.root or pair.ref in busy:
-            return
+        kinds = {ref.kind for ref in path(pair.ref)}
+        if pair is self.root or pair.ref in busy or "own" in kinds:
+            return  # what is told by a context of a user's is held by it
         self.pairs.remove(pair)
         held = {up for ref in busy for up in path(ref)}
         held |= {up for one in self.pairs for up in path(one.ref)}
@@ -299,6 +374,8 @@ class Machine(RuleBasedStateMachine):
         last = [pair]
         del pair
         categories = forget(last.clear)
+        if weak() is not None and "wrapper" in kinds:
+            categories += forget(gc.collect)
         assert (weak() is None) is bool(gone)
         assert categories == [ResourceWarning] * len(never)
         for fd in fds:
@@ -361,6 +438,8 @@ class Machine(RuleBasedStateMachine):
                 continue
             error = pair.ctx.err()
             assert isinstance(error, ContextError)
+            if end.origin.kind == "own":
+                continue  # the user's own exception, or in the name of a wrapper
             for origin in self.pairs:
                 if origin.ref is end.origin:
                     assert error.ctx is origin.ctx
@@ -398,8 +477,7 @@ class Machine(RuleBasedStateMachine):
         self.funcs.clear()
         self.waiters.clear()
         categories = forget(self.pairs.clear)
-        if any(one() for one in weak):
-            categories += forget(gc.collect)  # a function that waits for ever
+        categories += forget(gc.collect)  # functions that would wait for ever
         assert categories == [ResourceWarning] * len(never)
         assert not any(one() for one in weak)
 
@@ -435,7 +513,7 @@ def above(ref: Ref) -> list[Ref]:
     """The scopes whose end is the end of this context, the nearest first."""
     found = []
     for one in path(ref):
-        if one.kind == "detached":
+        if one.kind in SEPARATE:
             break
         if one.kind == CANCELABLE:
             found.append(one)

@@ -14,6 +14,7 @@ from typing import Any
 from tether import Canceled, ContextError, DeadlineExceeded
 
 CANCELABLE = "cancelable"
+SEPARATE = {"detached", "own"}  # the end of what is above them is not theirs
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +76,11 @@ class World:
         self.root = Ref("root")
 
     def derive(self, parent: Ref, kind: str, **own: Any) -> Ref:
-        detached = kind == "detached"
-        own.setdefault("deadline", inf if detached else parent.deadline)
+        own.setdefault("deadline", inf if kind in SEPARATE else parent.deadline)
         own.setdefault("values", parent.values)
         child = Ref(kind, parent, **own)
         parent.children.append(child)
-        if parent.end is not None and not detached:
+        if parent.end is not None and kind not in SEPARATE:
             self._finish(child, parent.end)
         return child
 
@@ -103,6 +103,13 @@ class World:
 
     def with_value(self, parent: Ref, key: object, value: object) -> Ref:
         return self.derive(parent, "value", values={**parent.values, key: value})
+
+    def own(self, parent: Ref, deadline: float) -> Ref:
+        """A context made by a user, with the values of another, that ends by itself."""
+        return self.derive(parent, "own", deadline=deadline)
+
+    def end_own(self, ref: Ref, error: type[ContextError]) -> None:
+        self._finish(ref, End(error, None, ref))
 
     def cancel(self, ref: Ref, cause: BaseException | None = None) -> None:
         self._finish(ref, End(Canceled, cause, ref))
@@ -158,5 +165,5 @@ class World:
             if waiting.woken is None:
                 waiting.woken = self.now, True
         for child in ref.children:
-            if child.kind != "detached":
+            if child.kind not in SEPARATE:
                 self._finish(child, end)

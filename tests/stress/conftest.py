@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
+
+from tether import _current
 
 
 @pytest.fixture
@@ -13,3 +16,10 @@ def seed() -> int:
     number = random.SystemRandom().randrange(1 << 32)
     print(f"seed {number}")
     return number
+
+
+@pytest.fixture(autouse=True)
+def _own_variables() -> Iterator[None]:
+    """Blocks that a test leaves open on purpose are not current in the next test."""
+    yield
+    _current.var.set(None)

@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Self
@@ -50,6 +50,9 @@ class Hook:
             self.stopped += 1
         else:
             self.refused = True
+
+    def is_due(self) -> bool:
+        return self.ctx.done() and not self.stopped and not self.calls
 
     def must_hold(self) -> None:
         assert self.stopped <= 1
@@ -189,7 +192,7 @@ class Round:
     def must_hold(self) -> None:
         """Once all threads are done with it."""
         self.end_all()
-        settle()
+        settle(self.hooks)
         for hook in self.hooks:
             hook.must_hold()
         for ctx, end in self.seen:
@@ -203,11 +206,14 @@ class Round:
             assert scope._hooks is None
 
 
-def settle() -> None:
-    """Until the pool has done what there is to do; it may not take long."""
+def settle(hooks: Sequence[Hook] = ()) -> None:
+    """Until the pool has done what there is to do; it may not take long.
+
+    A thread that has found the end of a context may still be on its way to the pool.
+    """
     until = time.monotonic() + LONG / 4
-    while _pool.busy():
-        assert time.monotonic() < until, "a callback hangs"
+    while _pool.busy() or any(hook.is_due() for hook in hooks):
+        assert time.monotonic() < until, "a callback is lost, or hangs"
         time.sleep(0)
 
 

@@ -171,13 +171,13 @@ class Little:
             assert end[1] in legal[ctx]
         for below, up in above.items():
             assert not up.done() or below.done()
-        settle()
+        settle(self.hooks)
         for hook in self.hooks:
             hook.must_hold()
         for one in (self.leaf, self.scope, self.top):
             one.cancel()
         self.block.__exit__(None, None, None)
-        settle()
+        settle(self.hooks)
         for hook in self.hooks:
             assert hook.stopped or hook.ctx.done()
             hook.must_hold()

@@ -115,8 +115,12 @@ class VirtualClock:
             await self.settle_async()
 
     def _end(self, seconds: float) -> float:
-        if not seconds >= 0.0:
-            raise ValueError(f"a clock moves forward, not by {seconds!r}")
+        if not 0.0 <= seconds < _clock.INF:
+            raise ValueError(f"a clock moves forward by seconds, not by {seconds!r}")
+        if _clock.virtual is not self:
+            raise RuntimeError(
+                "a VirtualClock moves while it is entered"
+            )
         return self._now + seconds
 
     def _step(self, end: float) -> bool:
@@ -196,6 +200,8 @@ class VirtualClock:
         if until != _clock.INF:
             self.call_at(until, parker.release)
         with self._lock:
+            if _clock.virtual is not self:
+                return  # left meanwhile; the real clock takes over
             self._parked[me] = parker
         try:
             parker.block()

@@ -227,4 +227,5 @@ def _waiting(size: int) -> Case:
         Side("anyio task group", anyio_tasks(size), "asyncio", size),
         Side("trio nursery", trio_tasks(size), "trio", size),
     ]
-    return Case(f"{named(size)} waiting tasks, until all have ended", raw, sides)
+    name = f"{named(size)} waiting tasks, until all have ended"
+    return Case(name, raw, sides, n=1 if size == SIZES[2] else 0)

@@ -66,7 +66,7 @@ TURNS = 100
 TURNS_AT_LEAST = 10  # a machine that stands still takes no turn from the task
 PATIENCE = 0.01
 SHIELD_LOOK = 0.001
-PURGE = 256
+PURGE = 64
 ANYIO = "anyio._backends._asyncio"
 
 _Task = asyncio.Task
@@ -151,7 +151,7 @@ class Stack:
         # just be popped.
         self.slow = False
         self._told: dict[Node, int] = {}  # block -> our cancels that it answers for
-        self._boundaries: set[Node] = set()
+        self._boundaries: frozenset[Node] = frozenset()
         self._anyio: dict[Node, object] = {}  # block -> the scope it was entered in
         self._looks = 0
         self._since = 0.0
@@ -185,7 +185,7 @@ class Stack:
                     break
             else:
                 if came_through_without_cancel(node):
-                    self._boundaries.add(block)
+                    self._boundaries |= {block}
                     self.slow = True
         if up is not None:
             up._hook_up(block)
@@ -309,7 +309,7 @@ class Stack:
             else:
                 del blocks[place]
         boundary = block in self._boundaries
-        self._boundaries.difference_update(gone)
+        self._boundaries -= {*gone}
         if boundary:
             self._fire()  # for what was held back
         told = self._told

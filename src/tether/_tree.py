@@ -303,7 +303,7 @@ def _needed(hooks: dict[Hook | Node, bool | None]) -> bool:
 
     At most one does not need it, the file descriptor.
     """
-    return len(hooks) > 1 or next(iter(hooks.values()), True) is None
+    return len(hooks) > 1 or None in [*hooks.values()]
 
 
 def tell(hooks: Iterable[Hook]) -> None:

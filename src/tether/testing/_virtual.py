@@ -118,9 +118,7 @@ class VirtualClock:
         if not 0.0 <= seconds < _clock.INF:
             raise ValueError(f"a clock moves forward by seconds, not by {seconds!r}")
         if _clock.virtual is not self:
-            raise RuntimeError(
-                "a VirtualClock moves while it is entered"
-            )
+            raise RuntimeError("a VirtualClock moves while it is entered")
         return self._now + seconds
 
     def _step(self, end: float) -> bool:

@@ -306,12 +306,13 @@ def test_rounds_in_a_task(
                 grown, _ = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
-            assert grown < BYTES
+            state = _loops.state_of(asyncio.get_running_loop())
+            # What is kept for the next tasks: few, see below, of some 600 bytes.
+            assert grown < BYTES + 600 * len(state.stacks)
             assert fds() <= files
             assert threads() <= running + THREADS
-            state = _loops.state_of(asyncio.get_running_loop())
             assert len(state.timers) <= 1
-            assert len(state.stacks) <= 600
+            assert len(state.stacks) <= 100
 
     run(main)
 

@@ -173,9 +173,9 @@ class _Entrant:
 
     def calibrate(self, loops: _Loops, fixed: int, seconds: float) -> None:
         """Find the n whose call lasts about so many seconds."""
+        self.n = fixed or 1
         self.wall = self.call(loops)  # the first call also imports the peer
         if fixed:
-            self.n = fixed
             return
         while not self.error:
             self.wall = self.call(loops)

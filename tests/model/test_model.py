@@ -17,11 +17,11 @@ BASE = settings(
 
 
 def test_tether_does_what_the_reference_does() -> None:
-    some = settings(BASE, max_examples=150, stateful_step_count=30)
+    some = settings(BASE, max_examples=80, stateful_step_count=30)
     run_state_machine_as_test(Machine, settings=some)
 
 
 @pytest.mark.stress
 def test_tether_does_what_the_reference_does_in_long_programs() -> None:
-    long = settings(BASE, max_examples=60, stateful_step_count=150)
+    long = settings(BASE, max_examples=12, stateful_step_count=120)
     run_state_machine_as_test(Machine, settings=long)

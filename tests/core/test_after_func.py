@@ -13,7 +13,7 @@ import pytest
 
 from tests.core.support import LONG, Own, start
 from tests.loops import Run
-from tether import Context, Key, Scope, background, current
+from tether import Context, Key, Scope, _clock, background, current
 from tether.testing import VirtualClock
 
 
@@ -348,6 +348,40 @@ def test_it_runs_or_stop_said_true_and_never_both(ender: str, switching: None) -
             assert fn.called.wait(LONG)
             assert fn.calls == 1
         assert not stop()
+
+
+@pytest.mark.parametrize("ender", ["cancel", "parent", "leave", "parent left"])
+def test_an_end_between_the_look_and_the_hooking_is_told(
+    ender: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = background().with_timeout(60.0)
+    scope = parent.with_timeout(30.0)
+    if ender in {"leave", "parent left"}:
+        (scope if ender == "leave" else parent).__enter__()
+    ends: dict[str, Callable[[], object]] = {
+        "cancel": scope.cancel,
+        "parent": parent.cancel,
+        "leave": lambda: scope.__exit__(None, None, None),
+        "parent left": lambda: parent.__exit__(None, None, None),
+    }
+    looked: list[None] = []
+    real = _clock.now
+
+    def now() -> float:
+        time = real()
+        if not looked:
+            looked.append(None)
+            ends[ender]()
+        return time
+
+    fn = Count()
+    monkeypatch.setattr(_clock, "now", now)
+    scope.after_func(fn)
+    monkeypatch.undo()
+    assert fn.called.wait(LONG)
+    flush()
+    assert fn.calls == 1
+    parent.cancel()
 
 
 # -- at the end of the process -------------------------------------------------

@@ -128,6 +128,19 @@ def state_of(loop: Loop) -> LoopState:
     return state
 
 
+def restore(saved: dict[int, LoopState]) -> None:
+    """Go on with what was kept before a test clock took over.
+
+    Without what was kept for loops that are gone since: another loop may have the id,
+    and would never be woken.
+    """
+    states.clear()
+    states.update(saved)
+    for key, state in saved.items():
+        if state._loop() is None and states.get(key) is state:
+            del states[key]
+
+
 def call_soon(loop: Loop, callback: Callable[[], object]) -> None:
     """Run `callback` in the loop; nothing if that is closed. From any thread."""
     try:

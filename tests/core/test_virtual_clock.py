@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.core.support import LONG, start
 from tests.loops import Run
-from tether import Canceled, Context, DeadlineExceeded, _clock, background
+from tether import Canceled, Context, DeadlineExceeded, _clock, _loops, background
 from tether.testing import VirtualClock
 
 
@@ -290,3 +291,25 @@ def test_it_leaves_no_timer_in_the_loop_behind(run: Run) -> None:
                 await asyncio.sleep(LONG)
 
     run(main)
+
+
+def test_a_loop_that_goes_meanwhile_is_not_taken_for_a_later_one(run: Run) -> None:
+    async def wait() -> None:
+        ctx = background().with_cancel()
+        waiting = asyncio.create_task(ctx.wait_async())
+        await asyncio.sleep(0)
+        ctx.cancel()
+        assert await asyncio.wait_for(waiting, LONG)
+
+    loops = [run.new_loop() for _ in range(5)]
+    for loop in loops:
+        loop.run_until_complete(wait())
+    idents = {id(loop) for loop in loops}
+    with VirtualClock():
+        while loops:
+            loops.pop().close()
+        del loop
+        gc.collect()
+    assert not idents & {*_loops.states}
+    for _ in range(5):  # one of them has the id of a loop that is gone, most likely
+        run(wait)

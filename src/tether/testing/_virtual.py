@@ -84,8 +84,7 @@ class VirtualClock:
     ) -> None:
         _clock.virtual = None
         _clock.now, _timers.threads, states = self._saved
-        _loops.states.clear()
-        _loops.states.update(states)
+        _loops.restore(states)
         _timers.threads.wake()
         # Whoever still waits is woken, and waits on by the real clock.
         with self._lock:

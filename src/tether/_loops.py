@@ -188,6 +188,13 @@ class Waiter:
     def _fire(self) -> None:
         self._state.wake(self)
 
+    def unpark(self) -> None:
+        """Wake it: in the next turn if its loop is in a step of a task, else soon."""
+        if running_loop() is self._loop and task_of(self._loop) is not None:
+            self.look()
+        else:
+            self._state.wake(self)
+
     async def wait(self) -> None:
         """Wait until told, until the deadline, or until the task is canceled."""
         if self._deadline == INF:

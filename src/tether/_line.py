@@ -1,0 +1,225 @@
+"""A line of threads and tasks that wait for permits: first come, first served.
+
+A `Semaphore` is one line, a `Queue` is two (for items, for places), and `wait_for` uses
+one for a single wait. All that can go wrong with a wait is dealt with here, once. A
+thread and a task differ in what wakes them, a `Parker` or a `Waiter`.
+
+Invariants
+
+1.  Nobody overtakes: permits are taken at once only while nobody waits, and handed to
+    the head only, until that does not fit.
+2.  A permit is in `free` or belongs to one entry. Who turns an entry's `state` away
+    from WAITING decides: GRANTED (it has got its permits), GONE (it has given up),
+    CLOSED (there will be none). Between the look at `state` and `free` and their
+    stores stands no call and no backward jump, so nothing comes between them in this
+    thread; the lock keeps the other threads out.
+3.  What was granted is used or given back. A waiter that is interrupted after it was
+    granted (its task canceled in the same turn, its thread by Ctrl-C, its coroutine
+    collected with a loop that was closed) gives the permits to the next in line. So
+    does one whose context has ended when it runs again, as in Go.
+4.  A context that ends takes the entry out of the line in the very call that ends it
+    (`_fire`). So a cancel that came before a release wins, and those behind go on.
+5.  The lock is that of the trees. One of its own would be taken under the other by
+    finalizers that release, and the other under it by finalizers that cancel: a
+    deadlock of two threads. While it is held no other is taken, nobody is woken and
+    no code of others runs. A fork finds every line whole.
+6.  Those who waited in the parent are not there after a fork, and are passed over.
+
+Dropped: a deque, from which who gives up in the middle is taken by a search, quadratic
+for the many waiters of one incident; an `asyncio.Semaphore` a loop, which knows no
+order across loops and threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import final
+
+from ._clock import Parker
+from ._context import Context
+from ._errors import NOT_A_CONTEXT, Canceled, Closed
+from ._hooks import real_deadline
+from ._loops import Waiter
+from ._tree import Node, lock
+
+WAITING, GRANTED, GONE, CLOSED = range(4)
+
+_forks = 0  # between the process that imported tether and this one
+
+
+def context_(name: str, ctx: Context) -> Context:
+    if not isinstance(ctx, Context):
+        raise TypeError(NOT_A_CONTEXT.format(name=name, value=ctx))
+    return ctx
+
+
+def admit(name: str, ctx: Context) -> None:
+    """What every wait begins with: a context that is over never gets anything."""
+    end = context_(name, ctx)._tether_end_of()
+    if end is not None:
+        ctx._tether_raise(end)
+
+
+@final
+class Line:
+    """Permits, and who waits for them. Arguments are checked by who has the line."""
+
+    __slots__ = ("closed", "free", "waiting")
+
+    def __init__(self, free: float) -> None:
+        self.free = free  # INF: there is always one
+        self.closed = False
+        # The first in line is the first key; never iterated beyond it.
+        self.waiting: OrderedDict[Entry, None] = OrderedDict()
+
+    def take(self, weight: int = 1) -> bool:
+        """Whether so many were to be had without waiting."""
+        with lock:
+            if self.waiting or weight > self.free:
+                return False
+            self.free -= weight
+            return True
+
+    def give(self, weight: int = 1) -> None:
+        """Add so many, and hand them on. From anywhere, also from a signal handler."""
+        with lock:
+            self.free += weight
+        if self.waiting:
+            self.pass_on()
+
+    def close(self) -> None:
+        """Whoever waits, or begins to, gets `Closed`."""
+        with lock:
+            self.closed = True
+        self.pass_on()
+
+    def wait(self, ctx: Context, weight: int = 1) -> None:
+        """Wait in a thread; raises `Closed`, or as `ctx.check()` does."""
+        node = ctx._tether_node()
+        parker = Parker()
+        entry = Entry(self, weight, node, parker)
+        try:
+            entry.begin()
+            parker.park(real_deadline(node))
+            entry.conclude(ctx)
+        except BaseException:
+            entry.undo()
+            raise
+
+    async def wait_async(self, ctx: Context, weight: int = 1) -> None:
+        """Wait in a task; raises `Closed`, or as `ctx.check()` does."""
+        node = ctx._tether_node()
+        waiter = Waiter(real_deadline(node))
+        entry = Entry(self, weight, node, waiter)
+        try:
+            entry.begin()
+            await waiter.wait()
+            entry.conclude(ctx)
+        except BaseException:
+            entry.undo()
+            raise
+
+    def pass_on(self) -> None:
+        """Serve the line as far as the permits go."""
+        while self.waiting:
+            entry = self._serve()
+            if entry is None:
+                return
+            entry.waker.unpark()
+
+    def _serve(self) -> Entry | None:
+        """Take the head out of the line, if what it waits for is there."""
+        waiting = self.waiting
+        with lock:
+            while (entry := _first(waiting)) is not None:
+                if entry.state == WAITING and entry.forks == _forks:
+                    if self.closed:
+                        entry.state = CLOSED
+                    elif entry.weight <= self.free:
+                        self.free -= entry.weight
+                        entry.state = GRANTED
+                    else:
+                        return None
+                    waiting.pop(entry, None)
+                    return entry
+                # A handler came between its end and its leaving; or it is from before
+                # a fork.
+                waiting.pop(entry, None)
+        return None
+
+
+def _first(waiting: OrderedDict[Entry, None]) -> Entry | None:
+    for entry in waiting:  # not next(iter()): a handler may come between those two
+        return entry
+    return None
+
+
+@final
+class Entry:
+    """One wait of a thread or task: stands in a line, hangs on a context."""
+
+    __slots__ = ("forks", "line", "node", "state", "waker", "weight")
+
+    def __init__(
+        self, line: Line, weight: int, node: Node | None, waker: Parker | Waiter
+    ) -> None:
+        self.line = line
+        self.weight = weight
+        self.node = node
+        self.waker = waker
+        self.state = WAITING
+        self.forks = _forks
+
+    def begin(self) -> None:
+        """Get in line. It may be granted before this returns."""
+        line, node = self.line, self.node
+        with lock:
+            line.waiting[self] = None
+        line.pass_on()  # what was given since the look that found nothing
+        if node is not None and not node._attach(self):
+            self._fire()
+
+    def conclude(self, ctx: Context) -> None:
+        """After the wait: raises unless it was granted and the context goes on."""
+        ctx.check()
+        if self.state == CLOSED:
+            raise Closed
+        if self.state != GRANTED:
+            # A user-made context that told its end before it shows it.
+            raise Canceled(ctx=ctx)
+        if self.node is not None:
+            self.node._detach(self)
+
+    def undo(self) -> None:
+        """In place of `conclude`, or after it raised: leave nothing behind."""
+        if self.node is not None:
+            self.node._detach(self)
+        self._leave()
+        if self.state == GRANTED:
+            self.state = GONE
+            self.line.give(self.weight)
+
+    def _fire(self) -> None:
+        """The context has ended. From any thread."""
+        self._leave()
+        self.waker.unpark()
+
+    def _leave(self) -> None:
+        """Give up, unless that was decided before."""
+        line = self.line
+        with lock:
+            if self.state != WAITING:
+                return
+            self.state = GONE
+            line.waiting.pop(self, None)
+        line.pass_on()  # this may have been the head that did not fit
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -8,22 +8,24 @@ Invariants
 
 1.  Nobody overtakes: permits are taken at once only while nobody waits, and handed to
     the head only, until that does not fit.
-2.  A permit is in `free` or belongs to one entry. Who turns an entry's `state` away
+2.  What looks and then stores is a function of its own, `atomic`: there is no call and
+    no backward jump before its last step, so neither a signal handler nor a finalizer
+    nor another thread comes in between, all of which may release and put. Without a
+    global interpreter lock it takes `lock`. Nobody is woken and no code of others runs
+    inside.
+3.  A permit is in `free` or belongs to one entry. Who turns an entry's `state` away
     from WAITING decides: GRANTED (it has got its permits), GONE (it has given up),
-    CLOSED (there will be none). Between the look at `state` and `free` and their
-    stores stands no call and no backward jump, so nothing comes between them in this
-    thread; the lock keeps the other threads out.
-3.  What was granted is used or given back. A waiter that is interrupted after it was
+    CLOSED (there will be none).
+4.  What was granted is used or given back. A waiter that is interrupted after it was
     granted (its task canceled in the same turn, its thread by Ctrl-C, its coroutine
     collected with a loop that was closed) gives the permits to the next in line. So
     does one whose context has ended when it runs again, as in Go.
-4.  A context that ends takes the entry out of the line in the very call that ends it
+5.  A context that ends takes the entry out of the line in the very call that ends it
     (`_fire`). So a cancel that came before a release wins, and those behind go on.
-5.  The lock is that of the trees. One of its own would be taken under the other by
+6.  `lock` is that of the trees. One of its own would be taken under the other by
     finalizers that release, and the other under it by finalizers that cancel: a
-    deadlock of two threads. While it is held no other is taken, nobody is woken and
-    no code of others runs. A fork finds every line whole.
-6.  Those who waited in the parent are not there after a fork, and are passed over.
+    deadlock of two threads. And a fork finds every line whole.
+7.  Those who waited in the parent are not there after a fork, and are passed over.
 
 Dropped: a deque, from which who gives up in the middle is taken by a search, quadratic
 for the many waiters of one incident; an `asyncio.Semaphore` a loop, which knows no
@@ -34,18 +36,36 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from typing import final
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar, final
 
 from ._clock import Parker
 from ._context import Context
 from ._errors import NOT_A_CONTEXT, Canceled, Closed
 from ._hooks import real_deadline
 from ._loops import Waiter
-from ._tree import Node, lock
+from ._tree import GIL, Node, lock
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 WAITING, GRANTED, GONE, CLOSED = range(4)
 
 _forks = 0  # between the process that imported tether and this one
+
+
+def atomic(section: Callable[P, R]) -> Callable[P, R]:
+    """Nothing comes between the steps of this function: see invariant 2."""
+    if GIL:
+        return section
+
+    @wraps(section)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> R:
+        with lock:
+            return section(*args, **kwargs)
+
+    return locked
 
 
 def context_(name: str, ctx: Context) -> Context:
@@ -56,7 +76,9 @@ def context_(name: str, ctx: Context) -> Context:
 
 def admit(name: str, ctx: Context) -> None:
     """What every wait begins with: a context that is over never gets anything."""
-    end = context_(name, ctx)._tether_end_of()
+    if not isinstance(ctx, Context):
+        context_(name, ctx)
+    end = ctx._tether_end_of()
     if end is not None:
         ctx._tether_raise(end)
 
@@ -73,18 +95,27 @@ class Line:
         # The first in line is the first key; never iterated beyond it.
         self.waiting: OrderedDict[Entry, None] = OrderedDict()
 
+    @atomic
     def take(self, weight: int = 1) -> bool:
         """Whether so many were to be had without waiting."""
-        with lock:
-            if self.waiting or weight > self.free:
-                return False
-            self.free -= weight
-            return True
+        if self.waiting or weight > self.free:
+            return False
+        self.free -= weight
+        return True
+
+    def take_now(self, weight: int = 1) -> bool:
+        """Like `take`, for those who will not get in line if there are not."""
+        if _forks and self.waiting:
+            self.pass_on()  # over those of the parent
+        return self.take(weight)
+
+    @atomic
+    def add(self, weight: int) -> None:
+        self.free += weight
 
     def give(self, weight: int = 1) -> None:
         """Add so many, and hand them on. From anywhere, also from a signal handler."""
-        with lock:
-            self.free += weight
+        self.add(weight)
         if self.waiting:
             self.pass_on()
 
@@ -127,32 +158,45 @@ class Line:
             if entry is None:
                 return
             entry.waker.unpark()
+            if entry.state == GRANTED and entry.is_lost():
+                entry.state = GONE
+                self.add(entry.weight)
 
+    @atomic
     def _serve(self) -> Entry | None:
-        """Take the head out of the line, if what it waits for is there."""
-        waiting = self.waiting
-        with lock:
-            while (entry := _first(waiting)) is not None:
-                if entry.state == WAITING and entry.forks == _forks:
-                    if self.closed:
-                        entry.state = CLOSED
-                    elif entry.weight <= self.free:
-                        self.free -= entry.weight
-                        entry.state = GRANTED
-                    else:
-                        return None
-                    waiting.pop(entry, None)
-                    return entry
-                # A handler came between its end and its leaving; or it is from before
-                # a fork.
-                waiting.pop(entry, None)
+        """The head, out of the line, if it has what it waits for or waits no more."""
+        for entry in self.waiting:
+            if entry.state == WAITING and entry.forks == _forks:
+                if self.closed:
+                    entry.state = CLOSED
+                elif entry.weight <= self.free:
+                    self.free -= entry.weight
+                    entry.state = GRANTED
+                else:
+                    return None
+            self.waiting.pop(entry, None)
+            return entry
         return None
 
+    @atomic
+    def join(self, entry: Entry) -> None:
+        """Put it into the line, unless that is decided already."""
+        if self.closed:
+            entry.state = CLOSED
+        elif not self.waiting and entry.weight <= self.free:
+            self.free -= entry.weight  # given since the look that found nothing
+            entry.state = GRANTED
+        else:
+            self.waiting[entry] = None
 
-def _first(waiting: OrderedDict[Entry, None]) -> Entry | None:
-    for entry in waiting:  # not next(iter()): a handler may come between those two
-        return entry
-    return None
+    @atomic
+    def leave(self, entry: Entry) -> bool:
+        """Take it out of the line; False if that is decided already."""
+        if entry.state != WAITING:
+            return False
+        entry.state = GONE
+        self.waiting.pop(entry, None)
+        return True
 
 
 @final
@@ -174,10 +218,12 @@ class Entry:
     def begin(self) -> None:
         """Get in line. It may be granted before this returns."""
         line, node = self.line, self.node
-        with lock:
-            line.waiting[self] = None
-        line.pass_on()  # what was given since the look that found nothing
-        if node is not None and not node._attach(self):
+        if _forks and line.waiting:
+            line.pass_on()  # over those of the parent
+        line.join(self)
+        if self.state != WAITING:
+            self.waker.unpark()
+        elif node is not None and not node._attach(self):
             self._fire()
 
     def conclude(self, ctx: Context) -> None:
@@ -191,29 +237,29 @@ class Entry:
         if self.node is not None:
             self.node._detach(self)
 
+    def is_lost(self) -> bool:
+        """Whether it is of a task that never runs again: its loop was closed."""
+        return isinstance(self.waker, Waiter) and self.waker._loop.is_closed()
+
     def undo(self) -> None:
         """In place of `conclude`, or after it raised: leave nothing behind."""
         if self.node is not None:
             self.node._detach(self)
-        self._leave()
+        self._give_up()
         if self.state == GRANTED:
             self.state = GONE
             self.line.give(self.weight)
 
     def _fire(self) -> None:
         """The context has ended. From any thread."""
-        self._leave()
+        self._give_up()
         self.waker.unpark()
 
-    def _leave(self) -> None:
-        """Give up, unless that was decided before."""
+    def _give_up(self) -> None:
         line = self.line
-        with lock:
-            if self.state != WAITING:
-                return
-            self.state = GONE
-            line.waiting.pop(self, None)
-        line.pass_on()  # this may have been the head that did not fit
+        # As Go has it: a weight of 0 behind it is not served while nothing is free.
+        if line.leave(self) and line.free > 0:
+            line.pass_on()
 
 
 def _forked() -> None:

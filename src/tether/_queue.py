@@ -17,7 +17,7 @@ from ._checks import whole_
 from ._clock import INF
 from ._context import Context
 from ._errors import Closed
-from ._line import Line, admit, context_
+from ._line import Line, admit, atomic, context_
 from ._tree import lock
 
 T = TypeVar("T")
@@ -76,23 +76,24 @@ class Queue(Generic[T]):
 
         May be called from a signal handler or a finalizer.
         """
-        if not self._places.take():
+        if not self._places.take_now():
             raise Closed if self._closed else Full
         self._add(item)
 
     def _add(self, item: T) -> None:
-        items = self._items
-        with lock:
-            closed = self._closed
-            if not closed:
-                # Nothing comes between these two, see invariant 2 of the line.
-                items.free += 1
-                self._queue.append(item)
-        if closed:
+        if not self._append(item):
             self._places.give()
             raise Closed
-        if items.waiting:
-            items.pass_on()
+        if self._items.waiting:
+            self._items.pass_on()
+
+    @atomic
+    def _append(self, item: T) -> bool:
+        if self._closed:
+            return False
+        self._items.free += 1
+        self._queue.append(item)
+        return True
 
     # -- getting ---------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class Queue(Generic[T]):
 
     def get_nowait(self) -> T:
         """Take an item; `queue.Empty` if there is none, or others wait for one."""
-        if not self._items.take():
+        if not self._items.take_now():
             raise Closed if self._items.closed else Empty
         return self._remove()
 

@@ -9,8 +9,7 @@ from . import _loops
 from ._checks import whole_
 from ._context import Context
 from ._errors import RELEASED_MORE
-from ._line import Line, admit, context_
-from ._tree import lock
+from ._line import Line, admit, atomic
 
 
 class Semaphore:
@@ -71,7 +70,7 @@ class Semaphore:
         """Take `weight` if it is free and nobody waits; whether it did."""
         if weight.__class__ is not int or weight < 0:
             weight = whole_("weight", weight)
-        return self._line.take(weight)
+        return self._line.take_now(weight)
 
     def release(self, weight: int = 1) -> None:
         """Give `weight` back, from any thread, task, signal handler or finalizer.
@@ -80,18 +79,22 @@ class Semaphore:
         """
         if weight.__class__ is not int or weight < 0:
             weight = whole_("weight", weight)
+        if not self._give_back(weight):
+            raise RuntimeError(RELEASED_MORE)
+        if self._line.waiting:
+            self._line.pass_on()
+
+    @atomic
+    def _give_back(self, weight: int) -> bool:
         line = self._line
-        with lock:
-            free = line.free + weight
-            if free > self._size:
-                raise RuntimeError(RELEASED_MORE)
-            line.free = free
-        if line.waiting:
-            line.pass_on()
+        if line.free + weight > self._size:
+            return False
+        line.free += weight
+        return True
 
     def held(self, ctx: Context, weight: int = 1) -> Held:
         """A block that holds `weight`: `with` in a thread, `async with` in a task."""
-        return Held(self, context_("held", ctx), whole_("weight", weight))
+        return Held(self, ctx, weight)
 
     def __repr__(self) -> str:
         line = self._line

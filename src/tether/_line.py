@@ -15,7 +15,7 @@ Invariants
     inside.
 3.  A permit is in `free` or belongs to one entry. Who turns an entry's `state` away
     from WAITING decides: GRANTED (it has got its permits), GONE (it has given up),
-    CLOSED (there will be none).
+    CLOSED (there will be none). GRANTED becomes USED when its owner runs again.
 4.  What was granted is used or given back. A waiter that is interrupted after it was
     granted (its task canceled in the same turn, its thread by Ctrl-C, its coroutine
     collected with a loop that was closed) gives the permits to the next in line. So
@@ -50,7 +50,7 @@ from ._tree import GIL, Node, lock
 P = ParamSpec("P")
 R = TypeVar("R")
 
-WAITING, GRANTED, GONE, CLOSED = range(4)
+WAITING, GRANTED, USED, GONE, CLOSED = range(5)
 
 _forks = 0  # between the process that imported tether and this one
 
@@ -158,8 +158,7 @@ class Line:
             if entry is None:
                 return
             entry.waker.unpark()
-            if entry.state == GRANTED and entry.is_lost():
-                entry.state = GONE
+            if entry.is_lost() and self.turn(entry, GRANTED, GONE):
                 self.add(entry.weight)
 
     @atomic
@@ -198,6 +197,14 @@ class Line:
         self.waiting.pop(entry, None)
         return True
 
+    @atomic
+    def turn(self, entry: Entry, old: int, new: int) -> bool:
+        """Whether it was `old`; now it is `new`."""
+        if entry.state != old:
+            return False
+        entry.state = new
+        return True
+
 
 @final
 class Entry:
@@ -229,11 +236,9 @@ class Entry:
     def conclude(self, ctx: Context) -> None:
         """After the wait: raises unless it was granted and the context goes on."""
         ctx.check()
-        if self.state == CLOSED:
-            raise Closed
-        if self.state != GRANTED:
-            # A user-made context that told its end before it shows it.
-            raise Canceled(ctx=ctx)
+        if not self.line.turn(self, GRANTED, USED):
+            # GONE is a user-made context that told its end before it shows it.
+            raise Closed if self.state == CLOSED else Canceled(ctx=ctx)
         if self.node is not None:
             self.node._detach(self)
 
@@ -246,9 +251,9 @@ class Entry:
         if self.node is not None:
             self.node._detach(self)
         self._give_up()
-        if self.state == GRANTED:
-            self.state = GONE
-            self.line.give(self.weight)
+        line = self.line
+        if line.turn(self, GRANTED, GONE) or line.turn(self, USED, GONE):
+            line.give(self.weight)
 
     def _fire(self) -> None:
         """The context has ended. From any thread."""

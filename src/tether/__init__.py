@@ -9,30 +9,44 @@ A map of the package, in the order in which to read it:
     _current _loops _interrupt     the context variable; interrupting tasks
     _hooks _interrupting           what may hang on a context
     _context _scope                Context, Scope: the handles
+    _line _semaphore _queue        waits that end with a context
+    _wait_for _merge               a wait for something else; for several contexts
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
 """
 
 from ._context import Context as Context
 from ._errors import Canceled as Canceled
+from ._errors import Closed as Closed
 from ._errors import ContextError as ContextError
 from ._errors import DeadlineExceeded as DeadlineExceeded
 from ._keys import Key as Key
+from ._merge import merge as merge
+from ._queue import Queue as Queue
 from ._scope import Scope as Scope
 from ._scope import background as background
 from ._scope import current as current
 from ._scope import todo as todo
+from ._semaphore import Semaphore as Semaphore
 from ._tree import Signal as Signal
+from ._wait_for import wait_for as wait_for
+from ._wait_for import wait_for_async as wait_for_async
 
 __all__ = [
     "Canceled",
+    "Closed",
     "Context",
     "ContextError",
     "DeadlineExceeded",
     "Key",
+    "Queue",
     "Scope",
+    "Semaphore",
     "Signal",
     "background",
     "current",
+    "merge",
     "todo",
+    "wait_for",
+    "wait_for_async",
 ]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import isnan
+from operator import index
 from typing import TypeVar
 
-from ._errors import NAN, NOT_A_CAUSE, NOT_A_NUMBER, NOT_CALLABLE
+from ._errors import (
+    NAN,
+    NOT_A_CAUSE,
+    NOT_A_NUMBER,
+    NOT_A_WHOLE_NUMBER,
+    NOT_CALLABLE,
+)
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -20,6 +27,16 @@ def seconds_(name: str, value: object) -> float:
     if isnan(value):
         raise ValueError(NAN.format(name=name))
     return value
+
+
+def whole_(name: str, value: object) -> int:
+    """`value` as an int; TypeError unless it is one, ValueError if it is negative."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(NOT_A_WHOLE_NUMBER.format(name=name, value=value))
+    number = index(value)  # type: ignore[arg-type]
+    if number < 0:
+        raise ValueError(NOT_A_WHOLE_NUMBER.format(name=name, value=value))
+    return number
 
 
 def callable_(name: str, value: F) -> F:

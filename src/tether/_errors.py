@@ -3,6 +3,7 @@
     ContextError(Exception)
     ├── Canceled                          "context canceled"
     └── DeadlineExceeded(TimeoutError)    "context deadline exceeded"
+    Closed(Exception)                     "the queue is closed"
 
 `str(exc)` is Go's text, always the same, so that logs can be searched for it. What
 happened to whom is `exc.detail`, which is worked out when somebody asks: most of
@@ -61,6 +62,29 @@ CAUSED_BY = ": {cause}"
 LEFT_ABOVE = "; {left:.6g} s are left above it"
 OF_ROOT = " [{label}]"
 AT_ITEM = "canceled at item {index}"
+
+NOT_A_CONTEXT = (
+    "{name} takes a context, not {value!r}; "
+    "hand down the one that the caller gave you, or current()"
+)
+NOT_A_WHOLE_NUMBER = "{name} is a whole number of at least 0, not {value!r}"
+RELEASED_MORE = "semaphore: released more than held"
+CANNOT_WAIT_FOR = "{name} cannot wait for {value!r}; {cure}"
+WAIT_FOR_FUTURES = "give it a concurrent.futures.Future or a tether.Signal"
+WAIT_FOR_AWAITABLES = "give it a future, a tether.Signal or something to await"
+NOTHING_TO_HEAR = (
+    "nobody is told when a threading.Event is set; "
+    "use a tether.Signal, which has set() and is_set() too"
+)
+FUTURE_OF_A_LOOP = (
+    "it belongs to an event loop; for threads there is "
+    "asyncio.run_coroutine_threadsafe(), which returns a concurrent.futures.Future"
+)
+FUTURE_OF_ANOTHER_LOOP = (
+    "it belongs to another event loop; take a concurrent.futures.Future or a "
+    "tether.Signal, which loops can share"
+)
+QUEUE_CLOSED = "the queue is closed"
 
 
 def report(exc: BaseException) -> None:
@@ -131,3 +155,10 @@ class DeadlineExceeded(ContextError, TimeoutError):
     """The context's time ran out. It is a `TimeoutError`, so old handlers catch it."""
 
     text = "context deadline exceeded"
+
+
+class Closed(Exception):
+    """The `Queue` is closed: nothing can be put, or nothing is left to get."""
+
+    def __init__(self, text: str = QUEUE_CLOSED) -> None:
+        super().__init__(text)

@@ -25,9 +25,6 @@ Task = asyncio.Task[Any]
 
 running_loop: Callable[[], Loop | None] = events._get_running_loop
 
-# A timer must not keep alive the variables of whoever happened to arm it.
-EMPTY = Variables()
-
 if sys.version_info < (3, 12):
     # current_task() is ten times slower there, and written in Python.
     _current_tasks: dict[Loop, Task] = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
@@ -75,7 +72,10 @@ class LoopState:
             _clock.virtual.call_at(when, lambda: self._tick_from_outside(when))
         else:
             delay = max(0.0, when - _clock.now())
-            self._handle = ref(loop.call_later(delay, self._tick, context=EMPTY))
+            # In empty variables, so that nothing of whoever happened to arm it is kept
+            # alive. New ones each time: two loops cannot be in the same at once.
+            handle = loop.call_later(delay, self._tick, context=Variables())
+            self._handle = ref(handle)
 
     def _tick(self) -> None:
         self._handle = None
@@ -150,9 +150,9 @@ def call_soon(loop: Loop, callback: Callable[[], object]) -> None:
         if task_of(loop) is not None and running_loop() is loop:
             # Inside a step of a task the loop is not in its selector, not even if a
             # signal handler has interrupted the step, so it need not be woken.
-            loop.call_soon(callback, context=EMPTY)
+            loop.call_soon(callback, context=Variables())
         else:
-            loop.call_soon_threadsafe(callback, context=EMPTY)
+            loop.call_soon_threadsafe(callback, context=Variables())
     except RuntimeError:
         # Asking first would be a race.
         if not loop.is_closed():
@@ -190,6 +190,13 @@ class Waiter:
 
     def _fire(self) -> None:
         self._state.wake(self)
+
+    def unpark(self) -> None:
+        """Wake it: in the next turn if its loop is in a step of a task, else soon."""
+        if running_loop() is self._loop and task_of(self._loop) is not None:
+            self.look()
+        else:
+            self._state.wake(self)
 
     async def wait(self) -> None:
         """Wait until told, until the deadline, or until the task is canceled."""

@@ -22,6 +22,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "do": (list,),
     "err": (str,),
     "fn": (str,),
+    "hold": (int,),
     "key": (str,),
     "kind": (str,),
     "max": (int,),
@@ -29,6 +30,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "n": (int,),
     "of": (str,),
     "prefix": (str,),
+    "sem": (str,),
     "val": (str, type(None)),
 }
 
@@ -59,7 +61,14 @@ _FIELDS: dict[str, tuple[str, str]] = {
     "value": ("ctx key", ""),
     "str": ("ctx", ""),
     "sleep": ("ms", ""),
+    "sem": ("as n", ""),
+    "acquire": ("as sem ctx n", "hold"),
+    "try_acquire": ("sem n", ""),
+    "release": ("sem n", ""),
 }
+
+# Steps that start something which waits: in threads one way, on asyncio another.
+WAITS = ("wait", "acquire")
 
 # What an after-function may do; `sleep` is found nowhere else.
 _BODY = ("cancel", "custom_cancel", "stop", "after_func", "sleep")
@@ -90,7 +99,6 @@ _NEEDS: dict[str, str] = {
     **dict.fromkeys(
         ["wg", "wg_add", "wg_done", "wg_go", "wg_wait", "wg_wait_bg"], "WaitGroup"
     ),
-    **dict.fromkeys(["sem", "acquire", "try_acquire", "release"], "Semaphore"),
 }
 
 

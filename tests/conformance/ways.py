@@ -35,6 +35,14 @@ class Threads:
         self._clock.settle()  # a waiter counts its time from the step that started it
         self._clock.advance(seconds)
 
+    def start(
+        self,
+        what: str,
+        in_thread: Callable[[], None],
+        in_task: Callable[[], Coroutine[None, None, None]],
+    ) -> None:
+        self._work.start(what, in_thread)
+
     def wait(
         self,
         name: str,
@@ -72,17 +80,33 @@ class Asyncio:
         seconds: float | None,
         woke: Callable[[bool], None],
     ) -> None:
-        token = self._work.began(f"waiter {name}")
-
         async def waiter() -> None:
+            woke(await ctx.wait_async(seconds))
+
+        self._start(f"waiter {name}", waiter)
+
+    def start(
+        self,
+        what: str,
+        in_thread: Callable[[], None],
+        in_task: Callable[[], Coroutine[None, None, None]],
+    ) -> None:
+        self._start(what, in_task)
+
+    def _start(
+        self, what: str, in_task: Callable[[], Coroutine[None, None, None]]
+    ) -> None:
+        token = self._work.began(what)
+
+        async def work() -> None:
             failure = None
             try:
-                woke(await ctx.wait_async(seconds))
+                await in_task()
             except Exception as exc:
                 failure = exc
             self._work.ended(token, failure)
 
-        task = asyncio.get_running_loop().create_task(waiter(), name=f"waiter {name}")
+        task = asyncio.get_running_loop().create_task(work(), name=what)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

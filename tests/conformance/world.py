@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from typing import Protocol
 
 from tests.conformance.grammar import BadVectorsError
 from tests.conformance.naming import Errors, Keys
 from tests.conformance.work import Log, Work
-from tether import Context, background, todo
+from tether import Context, Semaphore, background, todo
 
 # One scenario millisecond in seconds: exact in floats, so equal instants are equal.
 MS = 1 / 1024
@@ -21,7 +21,7 @@ Stop = Callable[[], bool]
 
 
 class Way(Protocol):
-    """How the script lets time pass, and how its waiters wait."""
+    """How the script lets time pass, and how what it starts waits."""
 
     @property
     def name(self) -> str: ...
@@ -31,6 +31,13 @@ class Way(Protocol):
     def settle(self) -> Awaitable[None]: ...
 
     def advance(self, seconds: float) -> Awaitable[None]: ...
+
+    def start(
+        self,
+        what: str,
+        in_thread: Callable[[], None],
+        in_task: Callable[[], Coroutine[None, None, None]],
+    ) -> None: ...
 
     def wait(
         self,
@@ -51,6 +58,7 @@ class World:
         self.keys = Keys()
         self.log = Log(self.now)
         self.stops: dict[str, Future[Stop]] = {}
+        self.semaphores: dict[str, Semaphore] = {}
         # What observing `*` shows: without roots and members of chains and fans.
         self.shown: list[str] = []
         # Contexts that can never be done, as the script tells: Go's Done is nil.

@@ -18,7 +18,9 @@ from tests.loops import Run
 from tether import (
     Canceled,
     DeadlineExceeded,
+    Queue,
     Scope,
+    Semaphore,
     background,
     current,
 )
@@ -299,3 +301,43 @@ def test_a_fork_inside_a_callback() -> None:
         scope.after_func(fork)
     assert forked.wait(LONG)
     assert outcome == [None]
+
+
+def test_who_waited_in_the_parent_does_not_hold_up_the_child() -> None:
+    ctx = background()
+    semaphores, queue = [Semaphore(2) for _ in range(3)], Queue[int]()
+    for semaphore in semaphores:
+        semaphore.acquire(ctx)  # one is free, and somebody waits for two
+
+    def wait(semaphore: Semaphore) -> None:
+        semaphore.acquire(ctx, 2)
+
+    def get() -> None:
+        assert queue.get(ctx) == 1
+
+    waiting = [
+        threading.Thread(target=wait, args=(one,), daemon=True) for one in semaphores
+    ]
+    waiting.append(threading.Thread(target=get, daemon=True))
+    for thread in waiting:
+        thread.start()
+    lines = [*(semaphore._line for semaphore in semaphores), queue._items]
+    while not all(line.waiting for line in lines):
+        time.sleep(0)
+
+    def child() -> None:
+        first, second, third = semaphores
+        assert first.try_acquire()
+        second.acquire(ctx)
+        third.release()
+        third.acquire(ctx, 2)
+        queue.put(ctx, 2)
+        assert queue.get(ctx) == 2
+
+    in_child(child)
+    for semaphore in semaphores:
+        semaphore.release()
+    queue.put_nowait(1)
+    for thread in waiting:
+        thread.join(LONG)
+        assert not thread.is_alive()

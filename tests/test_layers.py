@@ -19,7 +19,7 @@ CORE = [
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
     *["_context", "_scope"],
     *["_where", "_left", "_outlast", "_to_thread"],
-    *["_sync", "_group", "_live", "signals", "_program", "_run", "wire"],
+    *["_sync", "_group", "_live", "signals", "_listener", "_program", "_run", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
 TOOLS = ["ext", "testing", "vet", "debug"]

@@ -80,7 +80,7 @@ RUN_IN_RUN = (
 )
 NEGATIVE_DRAIN = "drain is a number of seconds, 0 or more, not {value!r}"
 LEFT_OVER = "{count} still running {seconds:.3g} s after {what}; {then}:\n  {lines}"
-SECOND_SIGNAL = "tether: {name} again: leaving at once\n"
+SECOND_SIGNAL = "tether: {name}, the second signal: leaving at once\n"
 
 BUDGET_RAN_OUT = "the {budget:.6g} s budget set at {site} ran out"
 DEADLINE_PASSED = "the deadline set at {site} had passed when it was set"

@@ -3,19 +3,12 @@
 Rules
 
 1.  The first signal cancels the root, and the clock of `drain` starts. The second one
-    ends the process. Which one it is, is counted in two ways: by the handler, which the
-    main thread runs between two steps of Python, and by the bytes that the C handler
-    writes (`signal.set_wakeup_fd`), which a thread of ours reads. The larger count
-    holds. So a main thread that is blocked in C is no reason to miss a signal, and an
-    event loop that takes the descriptor for itself (uvloop, `add_signal_handler`) is
-    none either.
-2.  Bytes of signals whose handler is somebody else's (uvicorn's, while it serves) do
-    not count: they are his, and he may hand them on to ours later.
-3.  When the time is up after a signal, the thread reports what is left and ends the
-    process with `os._exit`, whatever the main thread is doing. So nothing in the main
-    thread needs a limit of its own then. Without a signal the main thread goes by the
-    same limit, reports, and goes on: nobody has asked the process to leave.
-4.  What ends in which order: main; what is detached; the other tasks, which are
+    ends the process.
+2.  When the time is up after a signal, the thread of the listener reports what is left
+    and ends the process with `os._exit`, whatever the main thread is doing. So nothing
+    in the main thread needs a limit of its own then. Without a signal the main thread
+    goes by the same limit, reports, and goes on: nobody has asked the process to leave.
+3.  What ends in which order: main; what is detached; the other tasks, which are
     canceled; asynchronous generators; the default executor; the threads.
 """
 
@@ -25,21 +18,21 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from threading import Thread
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, final
 
 from . import _left, _loops, _threads, _to_thread, _where
 from ._clock import INF
-from ._errors import LEFT_OVER, RUN_IN_RUN, SECOND_SIGNAL, ContextError
+from ._errors import LEFT_OVER, SECOND_SIGNAL, ContextError
+from ._listener import Listener
 from ._loops import Loop, Task
 from ._scope import Scope
-from .signals import Handlers, Signaled, name_of, refuse_other_threads
+from .signals import Signaled, name_of
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -48,11 +41,7 @@ T = TypeVar("T")
 LoopFactory = Callable[[], Loop]
 
 GLANCE = 0.01
-LONG = 3600.0  # what one wait for a socket can take
 SAYING = 1.0  # seconds for a report: whoever logs it may be stuck, too
-
-# The program that has the signals.
-_listening: Program | None = None
 
 
 @final
@@ -69,7 +58,6 @@ class Program:
         self._main = _where.name_of(main)
         self._root = root
         self._drain = drain
-        self._signals = signals
         self._signaled: Signaled | None = None
         self._deadline = INF
         self._is_over = False  # main is
@@ -82,23 +70,19 @@ class Program:
             {*_to_thread.running()},
             _left.owners(),
         )
-        # Counting signals, see rule 1.
-        self._lock = threading.RLock()  # the handler may interrupt whoever holds it
-        self._handled = self._written = self._count = 0
-        self._handlers: Handlers | None = None
-        self._pipe: tuple[socket.socket, socket.socket] | None = None
-        self._watcher: Thread | None = None
+        self._listener = (
+            Listener(signals, self._told, self._overdue) if signals else None
+        )
         self._leaving = threading.Lock()
 
-    # -- listening ---------------------------------------------------------------
+    # -- the signals -------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        if self._signals:
+        if self._listener is not None:
             try:
-                self._listen()
+                self._listener.start()
             except BaseException:
                 self._root.cancel()
-                self._deafen()
                 raise
         return self
 
@@ -112,90 +96,24 @@ class Program:
             self._main_is_over()
             self._wait_for_threads()
         finally:
-            self._deafen()
+            if self._listener is not None:
+                self._listener.stop()
 
-    def _listen(self) -> None:
-        global _listening
-        refuse_other_threads("run", "pass signals=() to run without")
-        if _listening is not None:
-            raise RuntimeError(RUN_IN_RUN)
-        _listening = self
-        read, write = self._pipe = socket.socketpair()
-        write.setblocking(False)
-        before = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        if before != -1:
-            signal.set_wakeup_fd(before)  # somebody relies on it; handlers will do
-        self._watcher = Thread(
-            target=self._watch, args=(read,), name="tether-signals", daemon=True
-        )
-        self._watcher.start()
-        self._handlers = Handlers(self._signals, self._handle)
-
-    def _deafen(self) -> None:
-        global _listening
-        if _listening is not self:
-            return
-        if self._handlers is not None:
-            self._handlers.restore()
-        if self._pipe is not None:
-            read, write = self._pipe
-            fd = signal.set_wakeup_fd(-1)
-            if fd not in {-1, write.fileno()}:
-                signal.set_wakeup_fd(fd)
-            write.close()
-            if self._watcher is not None:
-                self._watcher.join()
-            read.close()
-        _listening = None
-
-    def forked(self) -> None:
-        """In a forked child: it is no part of this program, and ends like any other."""
-        self._watcher = None
-        self._deafen()
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._seen(signum, handled=1)
-        assert self._pipe is not None
-        try:
-            self._pipe[1].send(b"\0")  # for the clock to start
-        except OSError:
-            return  # full of bytes that wake the thread just as well
-
-    def _watch(self, read: socket.socket) -> None:
-        """Read the signals, and end the process when the time after one is up."""
-        while True:
-            left = self.left()
-            if self._signaled is not None and left == 0.0:
-                self._leave()
-            timed = self._signaled is not None
-            read.settimeout(min(left, LONG) if timed else None)
-            try:
-                numbers = read.recv(64)
-            except TimeoutError:
-                continue
-            if not numbers:
-                return
-            for signum in numbers:
-                handlers = self._handlers  # None: they are being set, and will do
-                if signum and handlers is not None and handlers.is_set(signum):
-                    self._seen(signum, written=1)
-
-    def _seen(self, signum: int, handled: int = 0, written: int = 0) -> None:
-        with self._lock:
-            self._handled += handled
-            self._written += written
-            count = max(self._handled, self._written)
-            if count <= self._count:
-                return  # the other way was quicker
-            self._count = count
-            if count == 1:
-                self._deadline = time.monotonic() + self._drain
-                self._signaled = Signaled(signum)
-        if count == 1:
-            self._root.cancel(self._signaled)
-        else:
+    def _told(self, signum: int, count: int) -> None:
+        if count > 1:
             _write(SECOND_SIGNAL.format(name=name_of(signum)))
             os._exit(128 + signum)
+        signaled = Signaled(signum)
+        self._deadline = time.monotonic() + self._drain
+        self._signaled = signaled
+        self._root.cancel(signaled)
+
+    def _overdue(self) -> float | None:
+        if self._signaled is None:
+            return None
+        if self.left() == 0.0:
+            self._leave()
+        return self.left()
 
     # -- the time ----------------------------------------------------------------
 
@@ -210,9 +128,8 @@ class Program:
     def _main_is_over(self) -> None:
         self._is_over = True
         self._root.cancel()
-        with self._lock:
-            if self._deadline == INF:
-                self._deadline = time.monotonic() + self._drain
+        if self._signaled is None:
+            self._deadline = time.monotonic() + self._drain
 
     # -- the main function ---------------------------------------------------------
 
@@ -271,8 +188,8 @@ class Program:
 
     async def _wind_up(self, loop: Loop, executor: ThreadPoolExecutor) -> None:
         self._last = asyncio.current_task()
-        while self.left() and _left.describe(self._not_ours[2]):
-            await asyncio.sleep(GLANCE)  # noqa: ASYNC110 - asked only at the end
+        while self.left() and _left.describe(self._not_ours[2]):  # noqa: ASYNC110
+            await asyncio.sleep(GLANCE)
         tasks = asyncio.all_tasks(loop) - {self._last}
         for one in tasks:
             one.cancel()
@@ -311,7 +228,7 @@ class Program:
         lines = []
         known = set(threads)
         for work in _to_thread.running():
-            if work in works or not (self._signals or work.is_of(self._loop)):
+            if work in works or not (self._listener or work.is_of(self._loop)):
                 continue
             if work.thread is not None:
                 known.add(work.thread)
@@ -418,7 +335,3 @@ def _write(text: str) -> None:
         os.write(2, text.encode())
     except OSError:
         pass  # nobody to tell
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _listening and _listening.forked())

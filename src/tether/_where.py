@@ -36,18 +36,26 @@ def place(frame: FrameType | None) -> str:
 def task(one: Task) -> str:
     """The name of a task, what it runs, and the await it is in."""
     coro: Any = one.get_coro()
+    runs: Any = None  # the outermost that is not what we have wrapped around it
     at: FrameType | None = None
     inner = coro
     while inner is not None:
         for kind, below in _LINKS:
             frame = getattr(inner, kind, None)
             if frame is not None:
+                if runs is None and not _is_ours(frame):
+                    runs = inner
                 at = frame
                 inner = getattr(inner, below)
                 break
         else:
             break
+    coro = coro if runs is None else runs
     return f"task {one.get_name()}: {name_of(coro)}{place(at)}"
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("tether.")
 
 
 # Of coroutines, generators that serve as such, and asynchronous generators.

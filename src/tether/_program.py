@@ -232,7 +232,7 @@ class Program:
                 continue
             if work.thread is not None:
                 known.add(work.thread)
-                does = _where.name_of(work.fn) + " (abandoned)" * work.abandoned
+                does = _where.name_of(work.fn) + " (abandoned)" * work.is_abandoned()
                 lines.append(_where.thread(work.thread, does))
         stuck = getattr(self._executor, "_threads", ())
         for one in threading.enumerate():

@@ -113,7 +113,7 @@ def abandoned() -> list[Abandoned]:
     return [
         Abandoned(name_of(work.fn), work.ctx, work.thread, now - work.since)
         for work in running()
-        if work.abandoned and work.thread is not None
+        if work.is_abandoned() and work.thread is not None
     ]
 
 
@@ -164,6 +164,10 @@ class Work(Generic[T]):
     def is_of(self, loop: _loops.Loop | None) -> bool:
         """Whether it was started in this event loop."""
         return self._loop is loop
+
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for it: the task has gone, or its loop is closed."""
+        return self.abandoned or self._loop.is_closed()
 
     # -- in the thread -----------------------------------------------------------
 

@@ -6,7 +6,8 @@ Rules
     two steps of Python, and by the bytes that the C handler writes
     (`signal.set_wakeup_fd`), which a thread of ours reads. The larger count holds. So a
     main thread that is blocked in C is no reason to miss a signal, and an event loop
-    that takes the descriptor for itself (uvloop, `add_signal_handler`) is none either.
+    that takes the descriptor for itself (`add_signal_handler`) is none either. uvloop
+    does so whenever it runs; `take_over` goes before it and hands the bytes on.
 2.  Bytes of signals whose handler is somebody else's (uvicorn's, while it serves) do
     not count: they are his, and he may hand them on to ours later.
 3.  A forked child is no part of the program: it has the handlers that were there before
@@ -53,6 +54,8 @@ class Listener:
         self._handlers: Handlers | None = None
         self._pipe: tuple[socket.socket, socket.socket] | None = None
         self._watcher: threading.Thread | None = None
+        self._mine = False  # whether the bytes come to us
+        self._behind = -1  # the descriptor that gets the bytes after us
 
     def start(self) -> None:
         global _active
@@ -64,7 +67,8 @@ class Listener:
             read, write = self._pipe = socket.socketpair()
             write.setblocking(False)
             before = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-            if before != -1:
+            self._mine = before == -1
+            if not self._mine:
                 signal.set_wakeup_fd(before)  # somebody relies on it; handlers will do
             self._watcher = threading.Thread(
                 target=self._watch, args=(read,), name="tether-signals", daemon=True
@@ -90,6 +94,23 @@ class Listener:
             read.close()
         _active = None
 
+    def take_over(self) -> None:
+        """Read the bytes again, in a loop that has begun to read them itself."""
+        if self._pipe is not None and self._mine:
+            with self._lock:
+                fd = signal.set_wakeup_fd(
+                    self._pipe[1].fileno(), warn_on_full_buffer=False
+                )
+                if fd != self._pipe[1].fileno():
+                    self._behind = fd
+
+    def give_back(self) -> None:
+        """Before that loop closes its descriptor, whose number may be used again."""
+        with self._lock:
+            if self._behind != -1:
+                signal.set_wakeup_fd(self._behind, warn_on_full_buffer=False)
+                self._behind = -1
+
     def forked(self) -> None:
         self._watcher = None  # it has stayed in the parent
         self.stop()
@@ -112,6 +133,12 @@ class Listener:
                 continue
             if not numbers:
                 return
+            with self._lock:
+                if self._behind != -1:
+                    try:
+                        os.write(self._behind, numbers.replace(b"\0", b""))
+                    except OSError:
+                        pass  # full of bytes that wake it just as well
             for signum in numbers:
                 handlers = self._handlers  # None: they are being set, and will do
                 if signum and handlers is not None and handlers.is_set(signum):

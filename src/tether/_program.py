@@ -168,6 +168,8 @@ class Program:
         try:
             return loop.run_until_complete(main)
         finally:
+            if self._listener is not None:
+                self._listener.give_back()  # main may have been left in the middle
             try:
                 self._main_is_over()
                 loop.run_until_complete(self._wind_up(loop, self._executor))
@@ -179,8 +181,12 @@ class Program:
     async def _interruptible(self, outcome: Awaitable[T]) -> T:
         try:
             with self._root:
+                if self._listener is not None:
+                    self._listener.take_over()
                 return await outcome
         finally:
+            if self._listener is not None:
+                self._listener.give_back()
             if asyncio.iscoroutine(outcome):
                 outcome.close()  # a signal was quicker, and it was never awaited
 
@@ -259,6 +265,10 @@ class Program:
         tasks, loop = self._tasks, self._loop
         if loop is not None:
             tasks = asyncio.all_tasks(loop) - {self._last}
+            runs = _loops.task_of(loop)
+            if runs is not None and runs in tasks:
+                tasks -= {runs}
+                lines.append(_where.running(runs, threading.main_thread()))
         elif not self._is_over:
             lines.append(_where.thread(threading.main_thread(), self._main))
         lines += sorted(_where.task(one) for one in tasks if not one.done())

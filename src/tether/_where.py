@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from inspect import CO_COROUTINE
 from pathlib import PurePath
 from threading import Thread
 from types import FrameType
@@ -52,6 +53,23 @@ def task(one: Task) -> str:
             break
     coro = coro if runs is None else runs
     return f"task {one.get_name()}: {name_of(coro)}{place(at)}"
+
+
+def running(one: Task, where: Thread) -> str:
+    """The same of a task that runs at this moment, or blocks the loop in that thread.
+
+    A coroutine does not tell what it awaits while it runs; its thread does.
+    """
+    frame = sys._current_frames().get(where.ident or 0)
+    at = place(frame)
+    name = ""
+    while frame is not None:
+        if frame.f_code.co_flags & CO_COROUTINE and not _is_ours(frame):
+            name = frame.f_code.co_qualname
+        frame = frame.f_back
+    return (
+        f"task {one.get_name()}: {f'{name}()' if name else name_of(one.get_coro())}{at}"
+    )
 
 
 def _is_ours(frame: FrameType) -> bool:

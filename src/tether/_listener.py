@@ -75,6 +75,7 @@ class Listener:
             )
             self._watcher.start()
             self._handlers = Handlers(self._signals, self._handle)
+            self._handlers.set()
         except BaseException:
             self.stop()
             raise
@@ -140,7 +141,7 @@ class Listener:
                     except OSError:
                         pass  # full of bytes that wake it just as well
             for signum in numbers:
-                handlers = self._handlers  # None: they are being set, and will do
+                handlers = self._handlers  # None: not set yet
                 if signum and handlers is not None and handlers.is_set(signum):
                     self._seen(signum, written=1)
 

@@ -107,6 +107,7 @@ class WithSignals:
         refuse_other_threads("with_signals", cure)
         self._scope = self._made(self._ctx.with_cancel())
         self._handlers = Handlers(self._numbers, self._told)
+        self._handlers.set()
         try:
             return self._scope.__enter__()
         except BaseException:
@@ -133,18 +134,22 @@ class WithSignals:
             before(signum, frame)
 
 
+@final
 class Handlers:
-    """`handler` in the place of the handlers of some signals, until `restore`."""
+    """`handler` in the place of those of some signals, from `set` until `restore`."""
 
     def __init__(
         self, signals: Iterable[int], handler: Callable[[int, FrameType | None], object]
     ) -> None:
         self.handler = handler
+        self.signals = signals
         self.before: dict[int, Any] = {}
+
+    def set(self) -> None:
         try:
-            for signum in signals:
+            for signum in self.signals:
                 self.before[signum] = signal.getsignal(signum)
-                signal.signal(signum, handler)
+                signal.signal(signum, self.handler)
         except BaseException:
             self.restore()
             raise

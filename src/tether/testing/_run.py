@@ -269,6 +269,8 @@ class _Loop(asyncio.SelectorEventLoop):
                     if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                         continue
                     here, there = one.getsockname(), one.getpeername()
+                    if _unsent(one):
+                        return self._grace  # the other end's window is full, perhaps
             except OSError:
                 return self._grace  # not a socket, or not connected yet
             if not here or not there:
@@ -283,3 +285,13 @@ class _Loop(asyncio.SelectorEventLoop):
             f"at {self.time():.6g} s everything waits and no timer is set:\n  "
             + "\n  ".join(tasks)
         )
+
+
+def _unsent(one: socket.socket) -> bool:
+    """Whether the kernel has bytes of it that the other end has not confirmed."""
+    try:
+        from fcntl import ioctl
+        from termios import TIOCOUTQ
+    except ImportError:  # Windows
+        return False
+    return ioctl(one, TIOCOUTQ, bytes(4)) != bytes(4)

@@ -90,17 +90,22 @@ class Looks:
 def _kernel(native: int) -> tuple[bool, int, bool] | None:
     """Whether it sleeps, its context switches, whether in a lock; None: unknown."""
     try:
-        folder = TASKS / str(native)
-        lines = (folder / "status").read_text(encoding="ascii").splitlines()
-        status = dict(line.split(":", 1) for line in lines)
-        place = (folder / "wchan").read_text(encoding="ascii")
-        asleep = status["State"].split()[0] not in {"R", "W"}
-        switches = sum(
-            int(status[name])
-            for name in ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
-        )
+        asleep, switches = _status(native)
+        place = (TASKS / str(native) / "wchan").read_text(encoding="ascii")
+        if asleep and place in {"", "0"}:
+            # It has been woken between the two, or this kernel does not tell.
+            if _status(native) == (asleep, switches):
+                return None
+            asleep = False
     except (OSError, KeyError, ValueError):
-        return None  # another system, a kernel that tells nothing, or it has ended
-    if asleep and place in {"", "0"}:
-        return None
+        return None  # another system, or it has ended
     return asleep, switches, place.startswith("futex")
+
+
+def _status(native: int) -> tuple[bool, int]:
+    text = (TASKS / str(native) / "status").read_text(encoding="ascii")
+    lines = dict(line.split(":", 1) for line in text.splitlines())
+    return lines["State"].split()[0] not in {"R", "W"}, sum(
+        int(lines[name])
+        for name in ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")
+    )

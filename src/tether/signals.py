@@ -9,6 +9,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from functools import partial
 from threading import current_thread, main_thread
 from types import FrameType, TracebackType
@@ -52,7 +53,7 @@ class Signaled(Exception):
         return f"{self.name} received"
 
 
-def with_signals(ctx: Context, *signals: int) -> WithSignals:
+def with_signals(ctx: Context, *signals: int) -> AbstractContextManager[Scope]:
     """A block whose scope is canceled by the first of these signals.
 
     SIGINT and SIGTERM if none are named. The scope's `cause()` is a `Signaled`. The
@@ -82,11 +83,11 @@ def with_signals(ctx: Context, *signals: int) -> WithSignals:
     if not isinstance(ctx, Context):
         raise TypeError(NOT_A_CONTEXT.format(name="with_signals", value=ctx))
     scope_of = partial(_made_here, frame=sys._getframe(1))
-    return WithSignals(ctx, numbers(signals or TERMINATING), scope_of)
+    return _WithSignals(ctx, numbers(signals or TERMINATING), scope_of)
 
 
 @final
-class WithSignals:
+class _WithSignals:
     """The block of `with_signals`."""
 
     __slots__ = ("_ctx", "_handlers", "_made", "_numbers", "_scope")

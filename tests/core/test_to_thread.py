@@ -530,18 +530,17 @@ def test_inside_anyio_it_holds_and_does_not_spin() -> None:
         with anyio.CancelScope() as scope:
             task = asyncio.current_task()
             assert task is not None
-            count = task.cancelling
 
-            async def opens() -> None:
+            async def opens(waits: asyncio.Task[Any]) -> None:
                 nonlocal deliveries
                 await gate.entered()
                 scope.cancel()
-                before = count()
+                before = waits.cancelling()
                 await turns(50)
-                deliveries = count() - before
+                deliveries = waits.cancelling() - before
                 gate.open.set()
 
-            waiting = loop.create_task(opens())
+            waiting = loop.create_task(opens(task))
             got.append(await to_thread(background(), gate))
             await anyio.sleep(LONG)
             got.append("never reached")

@@ -32,7 +32,7 @@ autodoc_preserve_defaults = True
 
 # Our own references must resolve. Those to the standard library cannot: its inventory
 # would have to be fetched from elsewhere at each build.
-nitpick_ignore_regex = [("py:.*", r"(?!tether\b).*|tether\._.*")]
+nitpick_ignore_regex = [("py:.*", r"(?!tether\b).*|tether\.(\w+\.)*_.*")]
 
 # Users know the public names, not the modules in which they happen to be written.
 for _name in tether.__all__:

@@ -15,11 +15,12 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tether"
 # From the ground up; a module may import those before it.
 CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
-    *["_pool", "_tree", "_timers", "_foreign", "_describe"],
-    *["_current", "_loops", "_interrupt", "_hooks", "_interrupting"],
+    *["_pool", "_threads", "_tree", "_timers", "_foreign", "_describe"],
+    *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
     *["_context", "_scope"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
-    *["_group", "_live", "signals", "_run", "wire"],
+    *["_where", "_left", "_outlast", "_to_thread"],
+    *["_group", "_live", "signals", "_listener", "_program", "_run", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
 TOOLS = ["ext", "testing", "vet", "debug"]

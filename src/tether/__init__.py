@@ -7,10 +7,13 @@ A map of the package, in the order in which to read it:
     _pool _timers                  the threads and the timers behind it
     _foreign _describe             user-made contexts; what a context says of itself
     _current _loops _interrupt     the context variable; interrupting tasks
-    _hooks _interrupting           what may hang on a context
+    _hooks _interrupting _bind     what may hang on a context, what may carry it
     _context _scope                Context, Scope: the handles
     _line _semaphore _queue        waits that end with a context
     _wait_for _merge               a wait for something else; for several contexts
+    _threads _where _left          threads for blocking work; the names of what runs
+    _to_thread signals
+    _program _run                  a program: its signals, its threads, its end
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
 """
@@ -23,16 +26,21 @@ from ._errors import DeadlineExceeded as DeadlineExceeded
 from ._keys import Key as Key
 from ._merge import merge as merge
 from ._queue import Queue as Queue
-from ._scope import Scope as Scope
+from ._run import run as run
 from ._scope import background as background
 from ._scope import current as current
+from ._scope import Scope as Scope
 from ._scope import todo as todo
 from ._semaphore import Semaphore as Semaphore
+from ._to_thread import abandoned as abandoned
+from ._to_thread import Abandoned as Abandoned
+from ._to_thread import to_thread as to_thread
 from ._tree import Signal as Signal
 from ._wait_for import wait_for as wait_for
 from ._wait_for import wait_for_async as wait_for_async
 
 __all__ = [
+    "Abandoned",
     "Canceled",
     "Closed",
     "Context",
@@ -43,9 +51,12 @@ __all__ = [
     "Scope",
     "Semaphore",
     "Signal",
+    "abandoned",
     "background",
     "current",
     "merge",
+    "run",
+    "to_thread",
     "todo",
     "wait_for",
     "wait_for_async",

@@ -12,9 +12,10 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
 from . import _clock, _describe, _foreign, _hooks, _interrupt, _loops
+from ._bind import Bound
 from ._checks import callable_, seconds_
 from ._clock import INF, Parker
 from ._errors import (
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 D = TypeVar("D")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Context:
@@ -342,6 +345,23 @@ class Context:
         In a task use `async with`.
         """
         return Interrupting(self, callable_("interrupting", fn))
+
+    def bind(self, fn: Callable[P, R]) -> Callable[P, R]:
+        """`fn`, to be called elsewhere with this context as `current()`.
+
+        For executors, foreign threads and callbacks of other libraries. It carries the
+        other context variables of this place too (a trace, a user), each call with a
+        copy of its own. The parameters are those of `fn`: a function that takes `ctx`
+        first is still given it. The context may be over when it is called.
+
+            >>> from concurrent.futures import ThreadPoolExecutor
+            >>> from tether import background, current
+            >>> with background().with_timeout(5.0, label="GET /") as ctx:
+            ...     with ThreadPoolExecutor() as pool:
+            ...         pool.submit(ctx.bind(lambda: current().label)).result()
+            'GET /'
+        """
+        return Bound(self, fn)
 
     def fileno(self) -> int:
         """A file descriptor that is readable once this context is over.

@@ -50,6 +50,39 @@ SIGNAL_OF_A_CONTEXT = (
 )
 NEVER_CANCELED = "the scope made at {site} was never canceled; use it in a with block"
 
+NOT_A_CONTEXT = "{name} takes a context first, not {value!r}"
+THREAD_FOR_A_COROUTINE = (
+    "{fn!r} is a coroutine function, which a thread cannot run; await it as it is"
+)
+BIND_A_COROUTINE = (
+    "{fn!r} is a coroutine function, which runs with the variables of whoever awaits "
+    "it; bind() is for plain functions"
+)
+NOT_TO_ANOTHER_PROCESS = (
+    "a bound function carries a context, which belongs to its process; hand the other "
+    "process the function itself, what is left of the time, the values that matter"
+)
+RESULT_DROPPED = "{name} had ended meanwhile; its result was dropped"
+
+NOT_A_SIGNAL = "{value!r} is not a signal that a program can handle"
+NOT_THE_MAIN_THREAD = (
+    "signals reach the main thread only; call {name}() there, or {cure}"
+)
+ENTERED_SIGNALS_TWICE = (
+    "with_signals() is entered once; call it again for another block"
+)
+RUN_ON_A_LOOP = (
+    "run() starts an event loop of its own and one is running in this thread; here: "
+    "with with_signals(background()) as ctx: await main(ctx)"
+)
+RUN_IN_RUN = (
+    "run() is the outermost call of a program and one is in progress; call the "
+    "function with the ctx that you have, or pass signals=()"
+)
+NEGATIVE_DRAIN = "drain is a number of seconds, 0 or more, not {value!r}"
+LEFT_OVER = "{count} still running {seconds:.3g} s after {what}; {then}:\n  {lines}"
+SECOND_SIGNAL = "tether: {name}, the second signal: leaving at once\n"
+
 BUDGET_RAN_OUT = "the {budget:.6g} s budget set at {site} ran out"
 DEADLINE_PASSED = "the deadline set at {site} had passed when it was set"
 CANCELED_AT = "the context made at {site} was canceled"

@@ -9,27 +9,22 @@ run" means.
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import time
 from _thread import get_ident
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Self
 
-from .. import _clock, _loops, _pool, _timers
+from .. import _clock, _loops, _pool, _threads, _timers
 from .._clock import Parker
+from ._standing import Looks, Standing
 
-# A thread that tether did not park may wait for something else, as a lock that the
-# test holds. It counts as blocked when it has stood at one instruction for so long.
-STILL = 0.03
 GLANCE = 0.0002
 # Turns of the event loop without anything new, after which its tasks count as waiting.
 TURNS = 12
-
-_real_now = time.monotonic
 
 
 class VirtualClock:
@@ -57,6 +52,7 @@ class VirtualClock:
         self._lock = threading.RLock()
         self._parked: dict[int, Parker] = {}
         self._known: set[threading.Thread] = set()
+        self._looks = Looks()
         self._activity = 0
         self._entered = False
 
@@ -120,6 +116,11 @@ class VirtualClock:
             raise RuntimeError("a VirtualClock moves while it is entered")
         return self._now + seconds
 
+    def _next(self) -> float | None:
+        """The next instant at which something of tether's is due, if anything is."""
+        with self._lock:
+            return self._due[0][0] if self._due else None
+
     def _step(self, end: float) -> bool:
         """Move to the next instant before `end` and do what is due there."""
         with self._lock:
@@ -141,28 +142,10 @@ class VirtualClock:
         """Let everything run that can run without the clock moving.
 
         That is: until no callback is pending and each thread that was started inside
-        this clock waits in tether, has ended, or has stood still for 30 ms.
+        this clock waits in tether, is blocked elsewhere, or has ended. A thread that
+        computes without end holds it up.
         """
-        stood: dict[int, tuple[FrameType, int, float]] = {}
-        while True:
-            working = self._working()
-            if not working:
-                return
-            frames = sys._current_frames()
-            now = _real_now()
-            blocked = 0
-            for ident in working:
-                frame = frames.get(ident)
-                if frame is None:
-                    continue
-                seen = stood.get(ident)
-                if seen is None or seen[0] is not frame or seen[1] != frame.f_lasti:
-                    stood[ident] = (frame, frame.f_lasti, now)
-                elif now - seen[2] >= STILL:
-                    blocked += 1
-            del frames
-            if blocked == len(working):
-                return
+        while Standing.RUNNING in self._standing().values():
             time.sleep(GLANCE)
 
     async def settle_async(self) -> None:
@@ -174,14 +157,24 @@ class VirtualClock:
             self.settle()
             quiet = quiet + 1 if self._activity == before else 0
 
+    def _standing(self) -> dict[int, Standing]:
+        """How the threads stand that do not wait in tether."""
+        working = self._working()
+        standing = self._looks.at(working - {0})
+        if 0 in working:
+            standing[0] = Standing.RUNNING  # work that no thread has taken yet
+        return standing
+
     def _working(self) -> set[int]:
-        """The threads that may still be doing something."""
+        """The threads that may still be doing something; 0 for work in a queue."""
         me = get_ident()
         working = _pool.busy()
+        working.update(one.ident for one in _threads.busy() if one.ident is not None)
         for thread in threading.enumerate():
             if thread not in self._known and thread.ident is not None:
                 working.add(thread.ident)
         working -= _pool.idle()
+        working -= _threads.idle()
         working.discard(me)
         with self._lock:
             for ident, parker in self._parked.items():

@@ -10,7 +10,7 @@ import sys
 import time
 from types import ModuleType
 
-from bench import derive, latency, looks, memory, scopes, threads, tree
+from bench import derive, latency, looks, memory, scopes, threads, tree, waits
 from bench._measure import FULL, QUICK, Row, Verdict, measure
 
 TOPICS: dict[str, ModuleType] = {
@@ -21,6 +21,7 @@ TOPICS: dict[str, ModuleType] = {
     "memory": memory,
     "latency": latency,
     "threads": threads,
+    "waits": waits,
 }
 PEERS = ("anyio", "trio", "uvloop")
 NAME, VALUE, RATIO = 42, 9, 7

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = {"scopes", "derive", "looks", "tree", "memory", "latency", "threads"}
+TOPICS = {"scopes", "derive", "looks", "tree", "memory", "latency", "threads", "waits"}
 ROW = {
     "topic",
     "case",

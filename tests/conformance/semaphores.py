@@ -28,7 +28,8 @@ async def acquire(world: World, step: Step) -> object:
     name, semaphore, weight = step["as"], _named(world, step), step["n"]
     ctx = world.context(step["ctx"])
     if step["ctx"] in world.endless:
-        ctx = ctx.with_timeout(FAR * MS)  # so that it ends with the scenario
+        # So that it ends with the scenario.
+        ctx = world.ending(ctx.with_timeout(FAR * MS))
     hold = step["hold"] * MS if "hold" in step else None
 
     def ended(error: ContextError | None = None) -> None:

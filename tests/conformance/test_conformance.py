@@ -24,8 +24,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def vectors() -> list[dict[str, Any]]:
-    text = (VECTORS / "context.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return [
+        json.loads(line)
+        for name in ("context", "semaphore")
+        for line in (VECTORS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def write(folder: Path, *scenarios: object, name: str = "context") -> str:
@@ -154,6 +157,16 @@ def _panic_gone(step: dict[str, Any], result: Any) -> None:
         result.clear()
 
 
+def _try_acquire(step: dict[str, Any], result: Any) -> None:
+    if step["op"] == "try_acquire":
+        result["ok"] = not result["ok"]
+
+
+def _acquired(step: dict[str, Any], result: Any) -> None:
+    for event in result["ev"] if step["op"] == "acquire" else ():
+        event[3] = "" if event[3] else "context canceled"
+
+
 CHANGES = [
     _done,
     _never_done,
@@ -172,6 +185,8 @@ CHANGES = [
     _count,
     _panic_text,
     _panic_gone,
+    _try_acquire,
+    _acquired,
 ]
 
 

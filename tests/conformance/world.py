@@ -9,7 +9,7 @@ from typing import Protocol
 from tests.conformance.grammar import BadVectorsError
 from tests.conformance.naming import Errors, Keys
 from tests.conformance.work import Log, Work
-from tether import Context, Semaphore, background, todo
+from tether import Context, Scope, Semaphore, background, todo
 
 # One scenario millisecond in seconds: exact in floats, so equal instants are equal.
 MS = 1 / 1024
@@ -68,6 +68,7 @@ class World:
             "todo": todo(),
             "nil": None,
         }
+        self._own: list[Scope] = []
         self._origin = way.now()
 
     def now(self) -> float | int:
@@ -106,9 +107,15 @@ class World:
         if endless:
             self.endless.add(name)
 
+    def ending(self, scope: Scope) -> Scope:
+        """A scope of the runner's own, to end with those that the script made."""
+        self._own.append(scope)
+        return scope
+
     def made(self) -> list[Context]:
-        """Every context that the script made, in order."""
-        return [ctx for ctx in list(self._contexts.values())[3:] if ctx is not None]
+        """Every context that was made, those of the script in order."""
+        made = list(self._contexts.values())[3:]
+        return [*(ctx for ctx in made if ctx is not None), *self._own]
 
     def members(self, prefix: str) -> list[str]:
         """The names of the members of a chain or fan."""

@@ -13,6 +13,8 @@ author = "the tether authors"
 project_copyright = "2026, the tether authors"
 version = release = version_of("tether")
 
+# `name` in a docstring is code.
+default_role = "code"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]

@@ -87,10 +87,7 @@ def current_stack() -> Stack | None:
     state = _states.get(id(loop)) or state_of(loop)
     stack = state.stacks.get(id(task)) or _new_stack(state, task)
     if stack.task is not task:
-        stack.loop = loop
-        stack.task = task
-        stack._looks = 0
-        stack.thread = 0  # asked for by a block inside the block, if there is one
+        stack.start(loop, task)
     return stack
 
 
@@ -137,6 +134,7 @@ class Stack:
         "state",
         "task",
         "thread",
+        "timers",
     )
 
     loop: Loop
@@ -145,6 +143,7 @@ class Stack:
 
     def __init__(self, state: LoopState) -> None:
         self.state = state
+        self.timers = state.timers
         self.loop = self.task = NO_TASK
         self.blocks: list[Node] = []
         # While `slow` is False the other three are empty, and the innermost block may
@@ -155,6 +154,13 @@ class Stack:
         self._anyio: dict[Node, object] = {}  # block -> the scope it was entered in
         self._looks = 0
         self._since = 0.0
+
+    def start(self, loop: Loop, task: Task) -> None:
+        """Take in a task's first block."""
+        self.loop = loop
+        self.task = task
+        self._looks = 0
+        self.thread = 0  # asked for by a block inside the block, if there is one
 
     def is_current(self) -> bool:
         """Whether its task is the one that runs here and now."""
@@ -189,8 +195,13 @@ class Stack:
                     self.slow = True
         if up is not None:
             up._hook_up(block)
-            if up._ended() is not None:
-                self._fire()
+            # Its deadline is the timers' affair; here it is about an end that came
+            # before the chain was hooked.
+            while up is not None:
+                if up._end is not None:
+                    self._fire()
+                    break
+                up = up._up
 
     def note_anyio(self, block: Node) -> None:
         """Remember which anyio scope the block was entered in."""
@@ -215,9 +226,14 @@ class Stack:
             # Its own step has moved the clock. The task is canceled where it waits.
             call_soon(self.loop, self.look)
             return
-        done, held = self._done()
         told = self._told
-        due = [one for one in done if one not in told]
+        if len(self.blocks) == 1 and not anyio_tasks():
+            [block] = self.blocks
+            held = False
+            due = [] if block in told or block._ended() is None else [block]
+        else:
+            done, held = self._done()
+            due = [one for one in done if one not in told]
         if held:
             self.loop.call_later(SHIELD_LOOK, self.look, context=EMPTY)
         if not due:

@@ -102,8 +102,10 @@ class LoopState:
         A hundred thousand of them cost one wake-up of the loop.
         """
         self._woken.append(woken)
+        if self._scheduled:
+            return
         loop = self._loop()
-        if loop is not None and not self._scheduled:
+        if loop is not None:
             self._scheduled = True
             try:
                 call_soon(loop, self._flush)
@@ -144,7 +146,8 @@ def restore(saved: dict[int, LoopState]) -> None:
 def call_soon(loop: Loop, callback: Callable[[], object]) -> None:
     """Run `callback` in the loop; nothing if that is closed. From any thread."""
     try:
-        if running_loop() is loop and task_of(loop) is not None:
+        # The cheaper question first; on 3.11 the other one asks for the process id.
+        if task_of(loop) is not None and running_loop() is loop:
             # Inside a step of a task the loop is not in its selector, not even if a
             # signal handler has interrupted the step, so it need not be woken.
             loop.call_soon(callback, context=EMPTY)

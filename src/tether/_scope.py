@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from _thread import get_ident
 from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self, TypeVar, cast, final
@@ -35,6 +36,7 @@ from ._errors import (
 from ._foreign import SCOPE, Foreign, Watch
 from ._interrupt import ANYIO, NO_TASK, Stack, current_stack
 from ._keys import ELSEWHERE, Key, Value
+from ._loops import running_loop, states, task_of
 from ._tree import (
     ADOPTED,
     DETACHED,
@@ -58,6 +60,7 @@ _current_set = _current.set
 _current_reset = _current.reset
 # In the place of the token of a scope whose block is not open.
 NO_TOKEN: Any = None
+_state_of = states.get
 _new = object.__new__
 _frame = sys._getframe
 _modules = sys.modules
@@ -273,8 +276,22 @@ class Scope(_Made):
                 self._tether_raise(end)
         prev = _current_get()
         stack: Stack | None = None if prev is None else prev._tether_stack
-        if stack is None or not stack.is_current():
-            stack = current_stack()
+        if stack is None or not (
+            (task_of(stack.loop) is stack.task and stack.thread == get_ident())
+            or stack.is_current()
+        ):
+            # As current_stack(), which makes what is not there.
+            loop = running_loop()
+            if loop is None:
+                stack = None
+            else:
+                task = task_of(loop)
+                state = _state_of(id(loop))
+                stack = None if state is None else state.stacks.get(id(task))
+                if stack is None or task is None:
+                    stack = current_stack()
+                elif stack.task is not task:
+                    stack.start(loop, task)
         self._state = ENTERED
         if stack is not None:
             self._tether_stack = stack
@@ -290,7 +307,7 @@ class Scope(_Made):
                 if up is not None or len(blocks) > 1:
                     stack.cover(self)
             if timed:
-                timers = stack.state.timers
+                timers = stack.timers
                 if deadline < timers.armed:
                     timers.add(self)
                 else:
@@ -328,13 +345,13 @@ class Scope(_Made):
         stack: Stack | None = self._tether_stack  # type: ignore[assignment]
         if stack is not None:
             self._tether_stack = None
-            timers = stack.state.timers
+            timers = stack.timers
             timers.fresh.discard(self)
             if timers.numbers:
                 timers.discard(self)
             blocks = stack.blocks
             if not stack.slow and blocks and blocks[-1] is self:
-                blocks.pop()
+                del blocks[-1]
             else:
                 raised = stack.leave(self, exc)
             if not blocks:

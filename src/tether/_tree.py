@@ -315,30 +315,35 @@ def tell(hooks: Iterable[Hook]) -> None:
 
 def _spread(hooks: dict[Hook | Node, bool | None], end: End, fired: list[Hook]) -> None:
     """Commit `end` to every node hooked below; gather the other hooks in `fired`."""
-    todo = [(hooks, end)]
+    todo, ends = [hooks], [end]
     while todo:
-        hooks, end = todo.pop()
+        hooks, end = todo.pop(), ends.pop()
+        at = end.at
         for hook in hooks:
             if not isinstance(hook, Node):
                 fired.append(hook)
                 continue
-            before = hook._end
-            if before.__class__ is End:
-                continue
             mine = end
-            deadline = hook._deadline
-            if deadline <= end.at and hook._cause is not NO_DEADLINE:
-                mine = End(DeadlineExceeded, hook._cause, deadline)
-            if isinstance(before, float) and before <= mine.at:
-                mine = End(Canceled, None, before, left=hook._state == LEFT)
-            if hook._end is not before:
-                continue  # a signal handler was quicker (6)
-            hook._end = mine
+            before = hook._end
+            if before is None and hook._deadline > at:
+                hook._end = end
+            else:
+                if before.__class__ is End:
+                    continue
+                deadline = hook._deadline
+                if deadline <= at and hook._cause is not NO_DEADLINE:
+                    mine = End(DeadlineExceeded, hook._cause, deadline)
+                if isinstance(before, float) and before <= mine.at:
+                    mine = End(Canceled, None, before, left=hook._state == LEFT)
+                if hook._end is not before:
+                    continue  # a signal handler was quicker (6)
+                hook._end = mine
             below, hook._hooks = hook._hooks, None
             if hook._tether_stack is not None:
                 fired.append(hook._tether_stack)
             if below:
-                todo.append((below, mine))
+                todo.append(below)
+                ends.append(mine)
 
 
 class Signal:

@@ -62,7 +62,7 @@ class Program:
         self._deadline = INF
         self._is_over = False  # main is
         self._loop: Loop | None = None
-        self._last: Task | None = None  # which winds up, and is not work left over
+        self._own: set[Task] = set()  # which wind up, and are not work left over
         self._tasks: set[Task] = set()  # that were still there when the loop was closed
         self._executor: ThreadPoolExecutor | None = None
         self._not_ours = (
@@ -174,7 +174,7 @@ class Program:
                 self._main_is_over()
                 loop.run_until_complete(self._wind_up(loop, self._executor))
             finally:
-                self._tasks = asyncio.all_tasks(loop) - {self._last}
+                self._tasks = asyncio.all_tasks(loop) - self._own
                 self._loop = None
                 loop.close()
 
@@ -193,10 +193,12 @@ class Program:
     # -- afterwards ----------------------------------------------------------------
 
     async def _wind_up(self, loop: Loop, executor: ThreadPoolExecutor) -> None:
-        self._last = asyncio.current_task()
+        me = asyncio.current_task()
+        assert me is not None
+        self._own.add(me)
         while self.left() and _left.describe(self._not_ours[2]):  # noqa: ASYNC110
             await asyncio.sleep(GLANCE)
-        tasks = asyncio.all_tasks(loop) - {self._last}
+        tasks = asyncio.all_tasks(loop) - self._own
         for one in tasks:
             one.cancel()
         if tasks:
@@ -204,6 +206,7 @@ class Program:
         for one in tasks:
             _report(loop, one)
         generators = loop.create_task(loop.shutdown_asyncgens())
+        self._own.add(generators)
         await asyncio.wait({generators}, timeout=self._timeout())
         ended = loop.create_future()
 
@@ -264,7 +267,7 @@ class Program:
         lines = []
         tasks, loop = self._tasks, self._loop
         if loop is not None:
-            tasks = asyncio.all_tasks(loop) - {self._last}
+            tasks = asyncio.all_tasks(loop) - self._own
             runs = _loops.task_of(loop)
             if runs is not None and runs in tasks:
                 tasks -= {runs}

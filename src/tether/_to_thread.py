@@ -18,6 +18,7 @@ Rules
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from contextvars import copy_context
@@ -289,3 +290,7 @@ class Work(Generic[T]):
         error, self._error = self._error, None
         if self.abandoned and error is not None and not isinstance(error, ContextError):
             report(error)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.clear)  # the threads are not there

@@ -20,10 +20,10 @@ import tether
 from tether import *
 
 def say(*words):
-    print(*words, flush=True)
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # whole lines
 
 def in_c(seconds):
-    # Blocked outside of Python, where no handler runs: poll() is restarted.
+    # Blocked outside of Python, where no handler runs.
     pipe = os.pipe()
     libc = ctypes.CDLL(None)
     libc.read(pipe[0], ctypes.create_string_buffer(1), 1)
@@ -61,7 +61,14 @@ def child(source: str, *args: str) -> Iterator[Child]:
     """Run a program; it is killed if the test leaves it running."""
     path = [entry for entry in sys.path if entry]
     with subprocess.Popen(
-        [sys.executable, "-X", "dev", "-c", PRELUDE + textwrap.dedent(source), *args],
+        [
+            sys.executable,
+            "-W",
+            "default",
+            "-c",
+            PRELUDE + textwrap.dedent(source),
+            *args,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

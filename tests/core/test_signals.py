@@ -183,6 +183,7 @@ def test_a_handler_that_is_set_inside_stays() -> None:
         signal.signal(TERM, before)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs signals between processes")
 def test_after_the_block_the_signal_does_what_it_did() -> None:
     source = """
     from tether.signals import with_signals

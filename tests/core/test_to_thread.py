@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import os
 import threading
 import weakref
 from collections import deque
@@ -16,6 +17,7 @@ import anyio
 import pytest
 
 from tests.core.support import LONG, Own, Wrapper, start
+from tests.core.test_fork import in_child
 from tests.loops import Run
 from tether import (
     Canceled,
@@ -704,3 +706,18 @@ def test_no_result_is_lost_at_the_worst_moment(run: Run) -> None:
         assert put == taken
 
     run(main)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot fork here")
+def test_in_a_forked_child_it_has_threads_of_its_own() -> None:
+    gate = Gate()
+    warm = start(lambda: asyncio.run(to_thread(background(), gate)))
+    assert gate.inside.wait(LONG)
+
+    def body() -> None:
+        assert abandoned() == []
+        assert asyncio.run(to_thread(background(), lambda _: 7)) == 7
+
+    in_child(body)
+    gate.open.set()
+    assert warm.result(LONG) == "done"

@@ -455,7 +455,7 @@ def _register(scope: Scope, parent: _Made, foreign: Foreign) -> None:
         end = foreign._ended()
         if end is not None:
             scope._end = end
-        else:
+        elif foreign._ctx.done_signal() != _hooks.NEVER:
             own = type(foreign._ctx).after_func is not Context.after_func
             Watch(scope, foreign, after_func=own and parent._state == ADOPTED)
     except BaseException as exc:

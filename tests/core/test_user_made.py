@@ -130,6 +130,26 @@ def test_a_wrapper_of_a_root() -> None:
             assert scope.value(KEY) == 1
 
 
+def test_below_a_wrapper_of_what_never_ends_nothing_is_registered(
+    clock: VirtualClock,
+) -> None:
+    class Registers(Wrapper):
+        def after_func(self, fn: Callable[[], object]) -> Callable[[], bool]:
+            raise AssertionError("nothing could ever end it")
+
+    with background().with_cancel() as outer:
+        for root in (background(), outer.without_cancel()):
+            below = Registers(root).with_timeout(60.0)
+            gone = weakref.ref(below)
+            gc.disable()
+            try:
+                with pytest.warns(ResourceWarning, match="never canceled"):
+                    del below
+                assert gone() is None
+            finally:
+                gc.enable()
+
+
 # -- an end of its own ---------------------------------------------------------
 
 

@@ -4,6 +4,10 @@ The library's own nodes are looked at; a user-made context is listened to. Every
 made below one registers with it once, at birth, and unregisters when it ends. A plain
 wrapper, which hands out the `done_signal()` of a context of ours that its `value()`
 leads to, is seen through: what is made below it joins that context directly.
+
+A deadline that it claims is what those below it show, and what is left of their time is
+reckoned from it. It ends nothing, and a wrapper that claims a later one than the
+context that it hands through is not believed: time only shrinks.
 """
 
 from __future__ import annotations
@@ -135,7 +139,11 @@ def join(ctx: Context) -> tuple[Node | None, float]:
     """What can end a user-made context, and its deadline as tether takes it."""
     inner = ctx.value(SCOPE)
     if isinstance(inner, Node) and ctx.done_signal() == inner.done_signal():  # type: ignore[attr-defined]
-        return inner, inner._deadline
+        above = inner._deadline
+        claimed = ctx.deadline
+        if claimed is None or not claimed < above:
+            return inner, above
+        return inner, Claim(claimed, above.ends if isinstance(above, Claim) else above)
     when = INF if ctx.deadline is None else Claim(ctx.deadline)
     return Foreign(ctx, when), when
 

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 def real_deadline(node: Node | None) -> float:
     """When the clock ends the node; not what a user-made context claims."""
-    if node is None or isinstance(node._deadline, Claim):
+    if node is None:
         return INF
-    return node._deadline
+    when = node._deadline
+    return when.ends if isinstance(when, Claim) else when
 
 
 def _time(hook: _timers.Entry, node: Node) -> None:
@@ -37,6 +38,25 @@ def _time(hook: _timers.Entry, node: Node) -> None:
         _timers.threads.add(hook)
         if isinstance(node._end, End):
             _timers.threads.discard(hook)  # told before it was added
+
+
+@final
+class Later:
+    """Looks at a block when its time is over, after the time that was claimed for it.
+
+    Among the timers of a loop; the block may be left and gone by then.
+    """
+
+    __slots__ = ("_deadline", "_node")
+
+    def __init__(self, node: Node) -> None:
+        self._deadline = real_deadline(node)
+        self._node = ref(node)
+
+    def _due(self) -> None:
+        node = self._node()
+        if node is not None:
+            node._ended()
 
 
 @final

@@ -20,13 +20,18 @@ from . import _clock, _timers
 from ._clock import INF
 from ._errors import Canceled, ContextError, DeadlineExceeded, report
 from ._keys import Key
-from ._tree import NO_DEADLINE, Claim, End, Hook, Node, tell
+from ._tree import NO_DEADLINE, Claim, End, Hook, Node, lock, tell
 
 if TYPE_CHECKING:
     from ._context import Context
 
 # Under this key a context answers with the nearest scope that can end it.
 SCOPE: Key[Node] = Key("tether.scope")
+
+
+def _too_late() -> bool:
+    """In the place of what unregisters."""
+    return False
 
 
 @final
@@ -66,13 +71,21 @@ class Foreign(Node):
         if self._ctx.done_signal().is_set():
             return False
         assert not isinstance(hook, Node)
-        told = partial(tell, (hook,))
-        self._removes[hook] = self._ctx.done_signal().add_callback(told)
+        self._removes[hook] = _too_late
+        remove = self._ctx.done_signal().add_callback(partial(self._tell, hook))
+        with lock:
+            if hook in self._removes:  # else it has been told meanwhile
+                self._removes[hook] = remove
         return True
 
+    def _tell(self, hook: Hook) -> None:
+        # What has been told refers to this node, which then must not to it.
+        with lock:
+            self._removes.pop(hook, None)
+        tell((hook,))
+
     def _detach(self, hook: Hook | Node) -> bool:
-        remove = self._removes.pop(hook, None)
-        return remove is not None and remove()
+        return self._removes.pop(hook, _too_late)()
 
 
 @final

@@ -324,6 +324,23 @@ def test_a_dropped_child_is_held_by_its_listener_only_while_it_may_end(
     assert gone() is None
 
 
+@pytest.mark.parametrize("of", ["it", "a value", "a wrapper"])
+def test_a_function_that_has_run_holds_it_no_longer(of: str) -> None:
+    own = Own()
+    ctx = {"a value": own.with_value(KEY, 1), "a wrapper": Wrapper(own)}.get(of, own)
+    told = threading.Event()
+    stop = ctx.after_func(told.set)
+    gone = weakref.ref(own)
+    gc.disable()
+    try:
+        own.end(Canceled())
+        assert told.wait(LONG)
+        del own, ctx, stop
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_a_child_of_one_that_is_over_is_born_over_and_never_registers() -> None:
     root = Root()
     root.end(Canceled())

@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.core.test_interrupt import forever, turns, undisturbed
 from tether import Canceled, DeadlineExceeded, Scope, background, current
+from tether._interrupt import PURGE
 from tether.testing import VirtualClock
 
 Run = Callable[..., Any]
@@ -191,10 +193,17 @@ def test_a_task_that_ends_inside_a_block_leaves_nothing(run: Run) -> None:
             scope.__enter__()
             return scope
 
-        for _ in range(200):
-            scope = await asyncio.create_task(sloppy())
+        seen: list[weakref.ref[object]] = []
+        for _ in range(400):
+            task = asyncio.create_task(sloppy())
+            scope = await task
             scope.cancel()
+            seen += weakref.ref(scope), weakref.ref(task)
+            del task, scope
             await turns(2)
+        gc.collect()
+        left = sum(ref() is not None for ref in seen)
+        assert left <= 4 * PURGE  # what has ended is looked for now and then
         await undisturbed()
 
     run(main)

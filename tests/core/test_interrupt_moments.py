@@ -346,7 +346,21 @@ def test_cancel_of_many_waiting_tasks_wakes_the_loop_once_and_all_of_them(
 
         tasks = [asyncio.create_task(one()) for _ in range(500)]
         await turns(3)
-        scope.cancel()
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+        woken = 0
+
+        def count(*args: Any, **more: Any) -> asyncio.Handle:
+            nonlocal woken
+            woken += 1
+            return wake(*args, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", count)
+            thread = threading.Thread(target=scope.cancel)
+            thread.start()
+            thread.join()  # the loop stands still meanwhile
+        assert woken == 1
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(result) for result in results} == {Canceled}
         assert cancelling() == 0

@@ -4,6 +4,10 @@ The library's own nodes are looked at; a user-made context is listened to. Every
 made below one registers with it once, at birth, and unregisters when it ends. A plain
 wrapper, which hands out the `done_signal()` of a context of ours that its `value()`
 leads to, is seen through: what is made below it joins that context directly.
+
+A deadline that it claims is what those below it show, and what is left of their time is
+reckoned from it. It ends nothing, and a wrapper that claims a later one than the
+context that it hands through is not believed: time only shrinks.
 """
 
 from __future__ import annotations
@@ -16,13 +20,18 @@ from . import _clock, _timers
 from ._clock import INF
 from ._errors import Canceled, ContextError, DeadlineExceeded, report
 from ._keys import Key
-from ._tree import NO_DEADLINE, Claim, End, Hook, Node, tell
+from ._tree import NO_DEADLINE, Claim, End, Hook, Node, lock, tell
 
 if TYPE_CHECKING:
     from ._context import Context
 
 # Under this key a context answers with the nearest scope that can end it.
 SCOPE: Key[Node] = Key("tether.scope")
+
+
+def _too_late() -> bool:
+    """In the place of what unregisters."""
+    return False
 
 
 @final
@@ -62,13 +71,21 @@ class Foreign(Node):
         if self._ctx.done_signal().is_set():
             return False
         assert not isinstance(hook, Node)
-        told = partial(tell, (hook,))
-        self._removes[hook] = self._ctx.done_signal().add_callback(told)
+        self._removes[hook] = _too_late
+        remove = self._ctx.done_signal().add_callback(partial(self._tell, hook))
+        with lock:
+            if hook in self._removes:  # else it has been told meanwhile
+                self._removes[hook] = remove
         return True
 
+    def _tell(self, hook: Hook) -> None:
+        # What has been told refers to this node, which then must not to it.
+        with lock:
+            self._removes.pop(hook, None)
+        tell((hook,))
+
     def _detach(self, hook: Hook | Node) -> bool:
-        remove = self._removes.pop(hook, None)
-        return remove is not None and remove()
+        return self._removes.pop(hook, _too_late)()
 
 
 @final
@@ -135,7 +152,11 @@ def join(ctx: Context) -> tuple[Node | None, float]:
     """What can end a user-made context, and its deadline as tether takes it."""
     inner = ctx.value(SCOPE)
     if isinstance(inner, Node) and ctx.done_signal() == inner.done_signal():  # type: ignore[attr-defined]
-        return inner, inner._deadline
+        above = inner._deadline
+        claimed = ctx.deadline
+        if claimed is None or not claimed < above:
+            return inner, above
+        return inner, Claim(claimed, above.ends if isinstance(above, Claim) else above)
     when = INF if ctx.deadline is None else Claim(ctx.deadline)
     return Foreign(ctx, when), when
 

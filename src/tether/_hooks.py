@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 def real_deadline(node: Node | None) -> float:
     """When the clock ends the node; not what a user-made context claims."""
-    if node is None or isinstance(node._deadline, Claim):
+    if node is None:
         return INF
-    return node._deadline
+    when = node._deadline
+    return when.ends if isinstance(when, Claim) else when
 
 
 def _time(hook: _timers.Entry, node: Node) -> None:
@@ -37,6 +38,25 @@ def _time(hook: _timers.Entry, node: Node) -> None:
         _timers.threads.add(hook)
         if isinstance(node._end, End):
             _timers.threads.discard(hook)  # told before it was added
+
+
+@final
+class Later:
+    """Looks at a block when its time is over, after the time that was claimed for it.
+
+    Among the timers of a loop; the block may be left and gone by then.
+    """
+
+    __slots__ = ("_deadline", "_node")
+
+    def __init__(self, node: Node) -> None:
+        self._deadline = real_deadline(node)
+        self._node = ref(node)
+
+    def _due(self) -> None:
+        node = self._node()
+        if node is not None:
+            node._ended()
 
 
 @final
@@ -143,19 +163,49 @@ class DoneSignal(Signal):
         return hook.remove
 
 
+# What the signal of a context that nothing can end is equal to.
+NEVER = DoneSignal(None)
+
+
+def _nothing() -> None:
+    """In the place of a weak reference."""
+
+
+@final
+class _Told:
+    """The callback of a descriptor in the signal of a user-made context.
+
+    It lives as long as that signal, and no longer than the context.
+    """
+
+    __slots__ = ("__weakref__", "_fileno", "remove")
+
+    def __init__(self, fileno: Fileno, signal: Signal) -> None:
+        self._fileno = fileno
+        self.remove = signal.add_callback(self)
+
+    def __call__(self) -> None:
+        self._fileno._fire()
+
+
 @final
 class Fileno:
     """A file descriptor that becomes readable when a context ends.
 
     It hangs on the node and on what is above the node, but does not hook the one into
     the other: so a context that is dropped is collected, and the descriptor is closed
-    with its `owner`.
+    with its `owner`. It is known to the whole process (`_filenos`), so it refers to
+    nothing that could lead to a context: the parent knows its hooked children, a signal
+    its callbacks.
     """
 
     __slots__ = (
-        *("__weakref__", "_deadline", "_node", "_owner", "_remove", "_up"),
+        *("__weakref__", "_deadline", "_node", "_owner", "_told", "_up"),
         *("read", "write"),
     )
+
+    _up: Callable[[], Node | None]
+    _told: Callable[[], _Told | None]
 
     def __init__(self, owner: object, node: Node) -> None:
         if hasattr(os, "eventfd"):
@@ -165,14 +215,14 @@ class Fileno:
         self._owner = ref(owner, self._close)
         self._deadline = real_deadline(node)
         self._node = ref(node)
-        self._up = node._up
-        self._remove: Callable[[], object] | None = None
+        self._up = self._told = _nothing
         if isinstance(node, Foreign):
-            # Nothing here refers to the context, its owner.
-            self._remove = node._ctx.done_signal().add_callback(self._fire)
+            self._told = ref(_Told(self, node._ctx.done_signal()))
             return
-        hooked = self._up is None or self._up._attach(self)
-        if hooked and node._attach_here(self):
+        up = node._up
+        if up is not None:
+            self._up = ref(up)
+        if (up is None or up._attach(self)) and node._attach_here(self):
             _time(self, node)
         else:
             self._fire()
@@ -190,11 +240,12 @@ class Fileno:
             os.write(self.write, b"\1\0\0\0\0\0\0\0")
 
     def _close(self, _: object) -> None:
-        for node in (self._up, self._node()):
+        for node in (self._up(), self._node()):
             if node is not None:
                 node._detach(self)
-        if self._remove is not None:
-            self._remove()
+        told = self._told()
+        if told is not None:
+            told.remove()
         if self._deadline != INF:
             _timers.threads.discard(self)
         for fd in {self.read, self.write}:

@@ -47,6 +47,7 @@ from ._tree import (
     NO_DEADLINE,
     ROOT,
     VALUE,
+    Claim,
     End,
     Node,
     Signal,
@@ -386,7 +387,11 @@ class Scope(_Made):
             del error
 
     def _due(self) -> None:
-        self._ended()
+        if self._ended() is None and isinstance(self._deadline, Claim):
+            # What was due is what a wrapper claims; its context may end later.
+            stack: Stack | None = self._tether_stack  # type: ignore[assignment]
+            if stack is not None and self._deadline.ends != INF:
+                stack.state.timers.add(_hooks.Later(self))
 
     def __del__(self) -> None:
         if self._end is None and self._is_alone():
@@ -406,7 +411,7 @@ class Scope(_Made):
         node: Node | None = self
         for _ in range(16):
             if node is None:
-                return _clock.now() < self._deadline
+                return _clock.now() < _hooks.real_deadline(self)
             if node._end is not None:
                 return False
             node = node._up
@@ -472,7 +477,7 @@ def _register(scope: Scope, parent: _Made, foreign: Foreign) -> None:
         end = foreign._ended()
         if end is not None:
             scope._end = end
-        else:
+        elif foreign._ctx.done_signal() != _hooks.NEVER:
             own = type(foreign._ctx).after_func is not Context.after_func
             Watch(scope, foreign, after_func=own and parent._state == ADOPTED)
     except BaseException as exc:

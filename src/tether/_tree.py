@@ -39,7 +39,7 @@ import sys
 from collections.abc import Callable, Iterable
 from threading import RLock
 from types import CodeType
-from typing import TYPE_CHECKING, Protocol, final
+from typing import TYPE_CHECKING, Protocol, Self, final
 
 from . import _clock, _pool
 from ._checks import callable_
@@ -68,9 +68,20 @@ class Hook(Protocol):
 
 
 class Claim(float):
-    """A deadline that a user-made context only claims: shown, never compared."""
+    """A deadline that a user-made context only claims: shown, and never an end.
 
-    __slots__ = ()
+    `ends` is when the clock does end what is below it: INF, or the deadline of the
+    context that a wrapper hands through.
+    """
+
+    __slots__ = ("ends",)
+
+    ends: float
+
+    def __new__(cls, claimed: float, ends: float = INF) -> Self:
+        self = super().__new__(cls, claimed)
+        self.ends = ends
+        return self
 
 
 @final

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -173,6 +174,46 @@ def test_it_is_closed_when_a_user_made_context_is_collected(
     del ctx, own
     gc.collect()
     assert not is_open(fd)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("of", ["scope", "child", "value", "own", "below own"])
+def test_it_does_not_keep_alive_what_else_listens(of: str) -> None:
+    """What hangs on the context refers to it; the descriptor must not lead there."""
+
+    class Held:
+        def call(self) -> None:
+            raise AssertionError
+
+    root: Context = Own() if "own" in of else background().with_cancel()
+    ctx = root
+    if of == "value":
+        ctx = root.with_value(K, 1)
+    elif of in ("child", "below own"):
+        ctx = root.with_cancel()
+    held = Held()
+    gone = [weakref.ref(one) for one in (held, root, ctx)]
+    fds = {root.fileno(), ctx.fileno()}
+    ctx.after_func(held.call)
+    ctx.done_signal().add_callback(held.call)
+    del root, ctx, held
+    gc.collect()
+    assert [one() for one in gone] == [None] * 3
+    assert not any(is_open(fd) for fd in fds)
+
+
+def test_a_signal_that_many_contexts_share_keeps_nothing_of_them(
+    no_collector: None,
+) -> None:
+    shared = Own()
+    before = len(shared.signal._callbacks)
+    for _ in range(3):
+        wrapper = Wrapper(shared)
+        fd = wrapper.fileno()
+        assert len(shared.signal._callbacks) == before + 1
+        del wrapper
+        assert not is_open(fd)
+    assert len(shared.signal._callbacks) == before
 
 
 def test_the_number_of_one_that_was_closed_is_not_written_to_later() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tether import Canceled, Context, ContextError, DeadlineExceeded, Key, background
+from tether._loops import state_of
 from tether.testing import VirtualClock
 
 Run = Callable[..., Any]
@@ -436,6 +437,8 @@ def test_a_deadline_that_is_not_the_nearest_needs_no_timer_and_still_holds(
                 with outer:
                     with outer.with_timeout(5.0) as inner:
                         assert inner.remaining() == 1.0
+                        loop = asyncio.get_running_loop()
+                        assert len(state_of(loop).timers) == 1
                         asyncio.get_running_loop().call_soon(clock.advance, 1.0)
                         await forever()
             except DeadlineExceeded as exc:

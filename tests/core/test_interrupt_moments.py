@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
@@ -161,21 +161,28 @@ def test_a_queue_ping_pong_that_never_really_waits_is_interrupted_all_the_same(
     run(main)
 
 
+class Ready:
+    """Suspends its task on what is done already, so that something is always in hand."""
+
+    def __await__(self) -> Generator[asyncio.Future[None], None, None]:
+        ready = asyncio.get_running_loop().create_future()
+        ready.set_result(None)
+        ready._asyncio_future_blocking = True
+        yield ready
+
+
 def test_a_task_that_only_ever_awaits_what_is_ready_is_interrupted(run: Run) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
         scope = background().with_cancel()
         rounds = 0
         with pytest.raises(Canceled):
             with scope:
                 scope.cancel()
                 while True:
-                    ready: asyncio.Future[None] = loop.create_future()
-                    ready.set_result(None)
-                    await asyncio.wait_for(asyncio.shield(ready), None)
-                    await asyncio.sleep(0)
+                    await Ready()
                     rounds += 1
                     assert rounds < 100_000
+        assert rounds > 1  # each of them might have been the last
         await undisturbed()
 
     run(main)
@@ -237,16 +244,20 @@ def test_a_budget_for_the_cleanup_of_a_canceled_task_is_its_own(run: Run) -> Non
                 await forever()
             except asyncio.CancelledError:
                 try:
-                    with background().with_timeout(0.01):
+                    with background().with_timeout(1.0):
                         await forever()
                 except DeadlineExceeded:
                     return "own deadline"
             return "?"
 
-        task = asyncio.create_task(victim())
-        await turns(3)
-        task.cancel()
-        assert await task == "own deadline"
+        with VirtualClock() as clock:
+            task = asyncio.create_task(victim())
+            await turns(3)
+            task.cancel()
+            await clock.advance_async(0.5)
+            assert not task.done()
+            await clock.advance_async(0.5)
+            assert await task == "own deadline"
 
     run(main)
 
@@ -335,7 +346,21 @@ def test_cancel_of_many_waiting_tasks_wakes_the_loop_once_and_all_of_them(
 
         tasks = [asyncio.create_task(one()) for _ in range(500)]
         await turns(3)
-        scope.cancel()
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+        woken = 0
+
+        def count(*args: Any, **more: Any) -> asyncio.Handle:
+            nonlocal woken
+            woken += 1
+            return wake(*args, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "call_soon_threadsafe", count)
+            thread = threading.Thread(target=scope.cancel)
+            thread.start()
+            thread.join()  # the loop stands still meanwhile
+        assert woken == 1
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert {type(result) for result in results} == {Canceled}
         assert cancelling() == 0

@@ -130,6 +130,26 @@ def test_a_wrapper_of_a_root() -> None:
             assert scope.value(KEY) == 1
 
 
+def test_below_a_wrapper_of_what_never_ends_nothing_is_registered(
+    clock: VirtualClock,
+) -> None:
+    class Registers(Wrapper):
+        def after_func(self, fn: Callable[[], object]) -> Callable[[], bool]:
+            raise AssertionError("nothing could ever end it")
+
+    with background().with_cancel() as outer:
+        for root in (background(), outer.without_cancel()):
+            below = Registers(root).with_timeout(60.0)
+            gone = weakref.ref(below)
+            gc.disable()
+            try:
+                with pytest.warns(ResourceWarning, match="never canceled"):
+                    del below
+                assert gone() is None
+            finally:
+                gc.enable()
+
+
 # -- an end of its own ---------------------------------------------------------
 
 
@@ -302,6 +322,23 @@ def test_a_dropped_child_is_held_by_its_listener_only_while_it_may_end(
     gc.collect()
     assert own.listened.listeners == 0
     assert gone() is None
+
+
+@pytest.mark.parametrize("of", ["it", "a value", "a wrapper"])
+def test_a_function_that_has_run_holds_it_no_longer(of: str) -> None:
+    own = Own()
+    ctx = {"a value": own.with_value(KEY, 1), "a wrapper": Wrapper(own)}.get(of, own)
+    told = threading.Event()
+    stop = ctx.after_func(told.set)
+    gone = weakref.ref(own)
+    gc.disable()
+    try:
+        own.end(Canceled())
+        assert told.wait(LONG)
+        del own, ctx, stop
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_child_of_one_that_is_over_is_born_over_and_never_registers() -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import select
 import threading
-import warnings
-import weakref
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Collection
+from math import inf
 
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.model.reference import CANCELABLE, SEPARATE, Ref, Told, Waiting, World
+from tests.model.memory import above, ender, path
+from tests.model.reference import CANCELABLE, Ref, World
+from tests.model.subjects import KEYS, Cause, Func, Own, Pair, Waiter, Wrapper
+from tests.model.watching import Watching
 from tether import (
     Canceled,
     Context,
@@ -23,136 +21,32 @@ from tether import (
     DeadlineExceeded,
     Key,
     Scope,
-    Signal,
     background,
     current,
 )
 from tether import _current as current_variable
 from tether.testing import VirtualClock
 
-KEYS: list[Key[int]] = [Key("color"), Key("color"), Key("size")]
-
 # Few and even, so that many instants coincide, and sums of them are exact.
-seconds = st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.0, float("inf")])
+seconds = st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.0, inf])
 offsets = st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, 2.0])
 reserves = st.sampled_from([0.0, 0.0, 0.25, 0.5, 2.0])
 picks = st.integers(0, 63)
-
-
-class Cause(Exception):
-    """Equal to itself only."""
-
-
+kinds = ["scope", "scope", "scope", "timed", "value", "detached", "wrapper", "own"]
+trees = st.lists(st.tuples(st.sampled_from(kinds), picks), min_size=3, max_size=9)
 causes = st.sampled_from([None, Cause]).map(lambda make: make and make("why"))
-
-
-class Wrapper(Context):
-    """A context made by a user that is what another one is."""
-
-    def __init__(self, inner: Context) -> None:
-        self.inner = inner
-
-    @property
-    def deadline(self) -> float | None:
-        return self.inner.deadline
-
-    def err(self) -> BaseException | None:
-        return self.inner.err()
-
-    def value(self, key: Key[Any], default: Any = None) -> Any:
-        return self.inner.value(key, default)
-
-    def done_signal(self) -> Signal:
-        return self.inner.done_signal()
-
-
-class Own(Context):
-    """A context made by a user that ends by itself and keeps values of another."""
-
-    def __init__(self, parent: Context, claim: float) -> None:
-        self.parent = parent
-        self.values: dict[object, Any] = {key: parent.value(key) for key in KEYS}
-        self.claim = None if claim == float("inf") else claim
-        self.signal = Signal()
-        self.error: ContextError | None = None
-
-    @property
-    def deadline(self) -> float | None:
-        return self.claim
-
-    def err(self) -> BaseException | None:
-        return self.error
-
-    def value(self, key: Key[Any], default: Any = None) -> Any:
-        found = self.values.get(key)
-        return default if found is None else found
-
-    def done_signal(self) -> Signal:
-        return self.signal
-
-
-@dataclass(eq=False)
-class Pair:
-    """A context of ours and the one of the reference."""
-
-    ctx: Context
-    ref: Ref
-
-    def agrees(self, world: World) -> None:
-        ctx, ref = self.ctx, self.ref
-        end = ref.end
-        assert ctx.done() is (end is not None)
-        error = ctx.err()
-        if end is None:
-            assert error is None
-            assert ctx.cause() is None
-            ctx.check()
-        else:
-            assert type(error) is end.error
-            assert isinstance(error, ContextError)
-            assert error.__cause__ is end.cause
-            cause = ctx.cause()
-            assert type(cause) is end.error if end.cause is None else cause is end.cause
-        left = None if ref.deadline == float("inf") else ref.deadline
-        assert ctx.deadline == left
-        assert ctx.remaining() == max(0.0, ref.deadline - world.now)
-        for key in KEYS:
-            assert ctx.value(key, -1) == ref.values.get(key, -1)
-
-
-@dataclass(eq=False)
-class Func:
-    """A function given to `after_func`; counts its calls."""
-
-    told: Told
-    owner: Ref
-    stop: Callable[[], bool]
-    calls: list[float]
-
-
-@dataclass(eq=False)
-class Waiter:
-    """A thread in `ctx.wait()`."""
-
-    waiting: Waiting
-    owner: Ref
-    thread: threading.Thread
-    woken: list[tuple[float, bool]] = field(default_factory=list)
 
 
 class Machine(RuleBasedStateMachine):
     """The rules: what a user can do. The invariants: nobody can tell the two apart."""
 
-    # Whether what is dropped must be freed, and warned of, at once.
-    watches_memory = False
-
-    looking = "always"
-
-    @initialize(looking=st.sampled_from(["always", "sometimes", "at the end"]))
-    def begin(self, looking: str) -> None:
+    @initialize(
+        looking=st.sampled_from(["always", "sometimes", "at the end"]), tree=trees
+    )
+    def begin(self, looking: str, tree: list[tuple[str, int]]) -> None:
         # Looking commits an end, so who always looks never sees what is found late.
         self.looking = looking
-        gc.freeze()  # what the tests hold need not be looked at each time
+        self.watching = Watching()
         self.clock = VirtualClock()
         self.clock.__enter__()
         current_variable.var.set(None)
@@ -164,11 +58,28 @@ class Machine(RuleBasedStateMachine):
         self.entered: list[tuple[Ref, Ref | None]] = []  # and what was current before
         self.left: set[Ref] = set()
         self.innermost: Ref | None = None
-        self.fds: dict[Ref, int] = {}
+        for kind, of in tree:
+            BRANCHES[kind](self, of)
+
+    def add(self, ctx: Context, ref: Ref) -> None:
+        self.pairs.append(Pair(ctx, ref))
+        self.watching.made(ctx, ref)
+
+    def roots(self) -> set[Ref]:
+        """Those that this machine refers to, apart from what refers to them."""
+        found = {pair.ref for pair in self.pairs}
+        found |= {one.owner for one in self.waiters if one.waiting.woken is None}
+        for func in self.funcs:
+            end = ender(func.owner)
+            if func.stop is not None and end is not None:
+                found.add(end.holds)
+        # The variable, and the tokens of open blocks, hold what was current.
+        current = {self.innermost, *(ref for two in self.entered for ref in two)}
+        return found | {ref for ref in current if ref is not None}
 
     def pick(self, number: int) -> Pair:
         """One of all, and of the last four half the time."""
-        if not self.pairs or number == 63:
+        if not self.pairs or number > 58:
             return self.root
         if number % 2:
             return self.pairs[-1 - number // 2 % min(4, len(self.pairs))]
@@ -186,7 +97,7 @@ class Machine(RuleBasedStateMachine):
     def with_cancel(self, of: int) -> None:
         up = self.pick(of)
         ref = self.world.derive(up.ref, CANCELABLE)
-        self.pairs.append(Pair(up.ctx.with_cancel(), ref))
+        self.add(up.ctx.with_cancel(), ref)
 
     @rule(of=picks, after=seconds, cause=causes, reserve=reserves)
     def with_timeout(
@@ -196,7 +107,7 @@ class Machine(RuleBasedStateMachine):
         when = self.world.now + after
         ref = self.world.with_deadline(up.ref, when, cause, reserve)
         ctx = up.ctx.with_timeout(after, cause, reserve=reserve)
-        self.pairs.append(Pair(ctx, ref))
+        self.add(ctx, ref)
 
     @rule(of=picks, offset=offsets, cause=causes, reserve=reserves)
     def with_deadline(
@@ -208,32 +119,33 @@ class Machine(RuleBasedStateMachine):
             when = up.ref.deadline  # the very instant
         ref = self.world.with_deadline(up.ref, when, cause, reserve)
         ctx = up.ctx.with_deadline(when, cause, reserve=reserve)
-        self.pairs.append(Pair(ctx, ref))
+        self.add(ctx, ref)
 
     @rule(of=picks, key=st.sampled_from(KEYS), value=st.integers(0, 9))
     def with_value(self, of: int, key: Key[int], value: int) -> None:
         up = self.pick(of)
         ref = self.world.with_value(up.ref, key, value)
-        self.pairs.append(Pair(up.ctx.with_value(key, value), ref))
+        self.add(up.ctx.with_value(key, value), ref)
 
     @rule(of=picks)
     def without_cancel(self, of: int) -> None:
         up = self.pick(of)
         ref = self.world.derive(up.ref, "detached")
-        self.pairs.append(Pair(up.ctx.without_cancel(), ref))
+        self.add(up.ctx.without_cancel(), ref)
 
-    @rule(of=picks)
-    def wrap(self, of: int) -> None:
+    @rule(of=picks, claim=st.sampled_from([inf, inf, inf, -1.0, 0.5, 1.0]))
+    def wrap(self, of: int, claim: float) -> None:
         up = self.pick(of)
-        ref = self.world.derive(up.ref, "wrapper")
-        self.pairs.append(Pair(Wrapper(up.ctx), ref))
+        claim += self.world.now
+        ref = self.world.wrapper(up.ref, claim)
+        self.add(Wrapper(up.ctx, claim), ref)
 
-    @rule(of=picks, claim=st.sampled_from([-1.0, 0.5, 1.0, float("inf")]))
+    @rule(of=picks, claim=st.sampled_from([-1.0, 0.5, 1.0, inf]))
     def own(self, of: int, claim: float) -> None:
         up = self.pick(of)
         claim += self.world.now
         ref = self.world.own(up.ref, claim)
-        self.pairs.append(Pair(Own(up.ctx, claim), ref))
+        self.add(Own(up.ctx, claim), ref)
 
     # -- ending ----------------------------------------------------------------
 
@@ -321,7 +233,13 @@ class Machine(RuleBasedStateMachine):
     def stop(self, number: int) -> None:
         if self.funcs:
             func = self.funcs[number % len(self.funcs)]
-            assert func.stop() is self.world.stop(func.told)
+            assert not func.stop or func.stop() is self.world.stop(func.told)
+
+    @rule(number=picks)
+    def keep_no_stop(self, number: int) -> None:
+        """Refer to the function no longer; it is told all the same."""
+        if self.funcs:
+            self.funcs[number % len(self.funcs)].stop = None
 
     @rule(of=picks, timeout=st.sampled_from([None, -1.0, 0.0, 0.5, 1.0, 2.0]))
     def wait(self, of: int, timeout: float | None) -> None:
@@ -348,48 +266,39 @@ class Machine(RuleBasedStateMachine):
     def fileno(self, of: int) -> None:
         pair = self.pick(of)
         fd = pair.ctx.fileno()
-        scopes = above(pair.ref)
-        if scopes:
-            assert self.fds.setdefault(scopes[0], fd) == fd
+        end = ender(pair.ref)
+        if end is None:
+            assert not select.select([fd], [], [], 0)[0]
         else:
-            readable = pair.ref.end is not None
-            assert select.select([fd], [], [], 0)[0] == [fd] * readable
+            owner = end.holds if end.is_scope else pair.ref
+            assert self.watching.fds.setdefault(owner, fd) == fd
 
     # -- forgetting ------------------------------------------------------------
 
     @rule(of=picks)
     def drop(self, of: int) -> None:
-        """Refer to it no longer: it is gone at once, with what only it held."""
+        """Refer to it no longer."""
         pair = self.pick(of)
-        busy = {func.owner for func in self.funcs}
+        busy = {ref for ref, _ in self.entered}
         for one in self.waiters:
             if one.waiting.woken is None:
                 busy.update(path(one.owner))  # teardown must be able to end it
-        busy |= {ref for ref, _ in self.entered} | self.left
-        kinds = {ref.kind for ref in path(pair.ref)}
-        if pair is self.root or pair.ref in busy or "own" in kinds:
-            return  # what is told by a context of a user's is held by it
-        self.pairs.remove(pair)
-        held = {up for ref in busy for up in path(ref)}
-        held |= {up for one in self.pairs for up in path(one.ref)}
-        gone = [ref for ref in path(pair.ref) if ref not in held]
-        never = [ref for ref in gone if ref.kind == CANCELABLE and ref.end is None]
-        weak, fds = weakref.ref(pair.ctx), [self.fds.pop(ref, -1) for ref in gone]
-        last = [pair]
-        del pair
-        categories = forget(last.clear)
-        if "wrapper" in kinds:
-            categories += forget(gc.collect)
-        assert not self.watches_memory or ((weak() is None) is bool(gone))
-        assert not self.watches_memory or (categories == [ResourceWarning] * len(never))
-        for fd in fds:
-            assert not self.watches_memory or (fd < 0 or is_closed(fd))
+        if pair is not self.root and pair.ref not in busy:
+            self.pairs.remove(pair)
 
     @rule()
     def collect(self) -> None:
-        gc.collect(1)
+        self.watching.collect(self.roots())
+        for func in self.funcs:
+            end = ender(func.owner)
+            if func.stop is None and end is not None and end.teller is None:
+                func.told.stopped = True  # nobody knew of it, and now it is gone
 
     # -- what must hold --------------------------------------------------------
+
+    @invariant()
+    def what_is_dropped_is_freed(self) -> None:
+        self.watching.look(self.roots())
 
     @rule(of=picks)
     def look(self, of: int) -> None:
@@ -421,18 +330,11 @@ class Machine(RuleBasedStateMachine):
             if ref in self.left:
                 assert ref.parent is not None
                 found = ref.parent
-            elif ref.kind == CANCELABLE:
-                break
+            elif ref.kind in {CANCELABLE, "wrapper", "own"}:
+                break  # a user's own context is never left
             ref = ref.parent
         mine = [pair.ctx for pair in [self.root, *self.pairs] if pair.ref is found]
         assert not mine or current() is mine[0]
-
-    @invariant()
-    def readable_when_done(self) -> None:
-        fds = {fd: owner for owner, fd in self.fds.items()}
-        assert len(fds) == len(self.fds)
-        readable, _, _ = select.select(list(fds), [], [], 0)
-        assert set(readable) == {fd for fd in fds if fds[fd].end is not None}
 
     def look_at_all(self) -> None:
         for pair in [self.root, *self.pairs]:
@@ -455,79 +357,45 @@ class Machine(RuleBasedStateMachine):
             self.look_at_all()
             while self.entered:
                 self.leave(-1)
-            self.cancel_all()
+            for one in self.waiters:
+                if one.waiting.woken is None and one.waiting.until == inf:
+                    self.cancel_all(above(one.owner))
+            self.clock.settle()
+            self.told_once()
             self.advance(5.0)
             self.told_once()
             self.look_at_all()
             assert all(one.waiting.woken is not None for one in self.waiters)
             self.forget_all()
         finally:
-            self.cancel_all()
+            self.cancel_all({pair.ref for pair in self.pairs})
             self.clock.__exit__(None, None, None)
-            gc.unfreeze()
+            self.watching.stop()
             current_variable.var.set(None)
 
-    def cancel_all(self) -> None:
+    def cancel_all(self, refs: Collection[Ref]) -> None:
         for pair in self.pairs:
-            if isinstance(pair.ctx, Scope):
+            if isinstance(pair.ctx, Scope) and pair.ref in refs:
                 pair.ctx.cancel()
                 self.world.cancel(pair.ref)
 
     def forget_all(self) -> None:
-        """Those that only their children held warn now that they go with them."""
-        held = {up for pair in self.pairs for up in path(pair.ref)}
-        never = [ref for ref in held if ref.kind == CANCELABLE and ref.end is None]
-        weak = [weakref.ref(pair.ctx) for pair in self.pairs]
+        """Also what has not ended: then nothing is left of it all."""
+        self.innermost = None
         current_variable.var.set(None)
         self.funcs.clear()
         self.waiters.clear()
-        categories = forget(self.pairs.clear)
-        categories += forget(gc.collect)  # functions that would wait for ever
-        assert not self.watches_memory or (categories == [ResourceWarning] * len(never))
-        assert not self.watches_memory or (not any(one() for one in weak))
+        self.pairs.clear()
+        self.what_is_dropped_is_freed()
+        self.collect()
+        assert not self.watching.alive
 
 
-def forget(drop: Callable[[], object]) -> list[type[Warning]]:
-    """Drop references, without the help of the collector; what was warned of."""
-    found: list[type[Warning]] = []
-
-    def note(_: object, category: type[Warning], *rest: object, **more: object) -> None:
-        found.append(category)  # and not the warning, which holds the scope
-
-    gc.disable()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.showwarning = note  # type: ignore[assignment]
-            drop()
-    finally:
-        gc.enable()
-    return found
-
-
-def path(ref: Ref) -> list[Ref]:
-    """The context and all above it, from the leaf up, without the root."""
-    found = []
-    while ref.parent is not None:
-        found.append(ref)
-        ref = ref.parent
-    return found
-
-
-def above(ref: Ref) -> list[Ref]:
-    """The scopes whose end is the end of this context, the nearest first."""
-    found = []
-    for one in path(ref):
-        if one.kind in SEPARATE:
-            break
-        if one.kind == CANCELABLE:
-            found.append(one)
-    return found
-
-
-def is_closed(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return True
-    return False
+BRANCHES: dict[str, Callable[[Machine, int], None]] = {
+    "scope": Machine.with_cancel,
+    "timed": lambda machine, of: machine.with_timeout(of, 2.0, None, 0.0),
+    "value": lambda machine, of: machine.with_value(of, KEYS[0], 1),
+    "detached": Machine.without_cancel,
+    "wrapper": lambda machine, of: machine.wrap(of, inf),
+    "own": lambda machine, of: machine.own(of, inf),
+}

@@ -104,6 +104,11 @@ class World:
     def with_value(self, parent: Ref, key: object, value: object) -> Ref:
         return self.derive(parent, "value", values={**parent.values, key: value})
 
+    def wrapper(self, parent: Ref, deadline: float) -> Ref:
+        """A context made by a user, which only claims another deadline."""
+        own = min(deadline, parent.deadline)
+        return self.derive(parent, "wrapper", deadline=own)
+
     def own(self, parent: Ref, deadline: float) -> Ref:
         """A context made by a user, with the values of another, that ends by itself."""
         return self.derive(parent, "own", deadline=deadline)

@@ -1,0 +1,259 @@
+"""One request: its response, its client, and the end of both.
+
+What must hold:
+
+1. The scope is entered before the application is called, and left when the server
+   closes the response; at once when nothing of the application is left to run: a list,
+   a file, an error. A response that the server drops without closing it leaves its
+   scope when it is collected.
+2. A request that ends within some milliseconds pays for one entry among the shared
+   timers. Only a longer one is watched.
+3. A socket is watched for no longer than its request lasts.
+4. The server hears of a response when its first piece is there, not before. So there
+   can be a 504 in place of one that was announced and then took too long. (PEP 3333
+   has a second `start_response` for this, but gunicorn adds its headers to the first.)
+5. `_due` runs in the thread of the shared timers: it does not raise and does not wait.
+   A finalizer takes no lock.
+
+Three kinds of servers: those that leave the request's socket in the environment
+(gunicorn, werkzeug); waitress, which has a function to ask; and the others, where there
+is the timeout alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from errno import EPIPE
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
+
+from tether import Context, ContextError, DeadlineExceeded, Scope, _clock
+from tether._timers import threads as timers
+
+from . import _sockets
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+Headers: TypeAlias = list[tuple[str, str]]
+
+# A request that ends sooner is not watched; and as often are those asked that cannot
+# tell by themselves.
+QUICK = 0.015
+# In the environment: the context that a ContextWSGI inside another derives from.
+OUTER = "tether.context"
+
+
+class ClientDisconnected(Exception):
+    """The client closed its connection: the cause of the request's cancel."""
+
+
+@final
+class Request:
+    """What stands between the application and the server during one request."""
+
+    # Most requests change few of these.
+    begun = False  # the server has been told of the response
+    instead: bytes | None = None  # sent in place of the application's body
+    crashed: type[ContextError] | None = None  # a framework makes a 500 of our end
+    logged = True  # and has logged that, or need not
+    gone = False  # the client has left
+    _head: tuple[str, Headers] | None = None  # what the server is to be told
+    _ended = False  # never to be watched again
+    _socket: int | None = None  # the descriptor that is watched
+    _asks: Callable[[], object] | None = None  # whether the client has left
+
+    def __init__(
+        self,
+        ctx: Scope,
+        above: Context | None,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+    ) -> None:
+        self.ctx = ctx
+        self._above = above
+        self._environ = environ
+        self._server_start = start_response
+        self._deadline = _clock.now() + QUICK  # what the timers go by
+        if above is None:  # else the one outside is watched
+            timers.add(self)
+        environ[OUTER] = ctx
+        in_progress[ctx] = self
+
+    # -- the response ----------------------------------------------------------
+
+    def start_response(
+        self, status: str, headers: Headers, exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        """What the application calls."""
+        if self.begun:
+            return self._server_start(status, headers, exc_info)
+        if self._head is not None and not exc_info:
+            raise AssertionError("start_response() was called already")
+        if self.crashed is not None and status.startswith("500"):
+            self._answer(self.crashed)
+        else:
+            self._head = status, headers
+        return self._write
+
+    def _write(self, data: bytes) -> None:
+        if self.instead is None:
+            self.begin()
+            self._server_write(data)
+
+    def begin(self) -> None:
+        """Tell the server of the response, if it does not know."""
+        if not self.begun:
+            self.begun = True
+            if self._head is not None:  # else the server complains
+                self._server_write = self._server_start(*self._head)
+
+    def refuse(self, exc: ContextError) -> None:
+        """The application raised the end of its context: answer in its place."""
+        if self.begun:
+            raise self.cut() from exc
+        self._answer(type(exc))
+
+    def _answer(self, kind: type[ContextError]) -> None:
+        if issubclass(kind, DeadlineExceeded):
+            status, body = "504 Gateway Timeout", b"The request took too long.\n"
+        elif self.gone:  # for the access log
+            status, body = "499 Client Closed Request", b""
+        else:
+            status, body = "503 Service Unavailable", b"The request was stopped.\n"
+        length = str(len(body))
+        self._head = (
+            status,
+            [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", length)],
+        )
+        self.instead = b"" if self._environ["REQUEST_METHOD"] == "HEAD" else body
+
+    def cut(self) -> Exception:
+        """What makes the server close the connection, and is no crash to it."""
+        text = "the response was cut off: its context is over"
+        waitress = sys.modules.get("waitress.channel")
+        if waitress is not None and "waitress.client_disconnected" in self._environ:
+            return cast(Exception, waitress.ClientDisconnected(text))
+        return BrokenPipeError(EPIPE, text)
+
+    # -- the client ------------------------------------------------------------
+
+    def _due(self) -> None:
+        """The request is not a quick one; called by the timers."""
+        with _sockets.lock:
+            if self._ended:
+                return
+            if self._asks is None:
+                self._watch()
+            if self._asks is None:
+                return
+            gone = self._asks()
+        if gone:
+            self.hang_up()
+        else:
+            self._deadline = _clock.now() + QUICK
+            timers.add(self)
+
+    def _watch(self) -> None:
+        environ = self._environ
+        self._asks = environ.get("waitress.client_disconnected")
+        sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+        if self._asks is None and sock is not None:
+            try:
+                self._socket = sock.fileno()
+                self._asks = _sockets.watch(self, self._socket)
+            except (OSError, ValueError, RuntimeError):
+                pass  # closed already; or no more descriptors, or no thread
+
+    def hang_up(self) -> None:
+        """The client has left."""
+        self.gone = True
+        self.ctx.cancel(ClientDisconnected("the client closed its connection"))
+
+    def unwatch(self) -> None:
+        """The response is complete, or nobody will ask for the rest."""
+        if self._ended:
+            return
+        timers.discard(self)
+        with _sockets.lock:
+            self._ended = True
+            if self._socket is not None:
+                _sockets.forget(self, self._socket)
+
+    def end(self) -> None:
+        """Leave the scope, once nothing of the application runs any more."""
+        self.unwatch()
+        self.leave()
+
+    def leave(self) -> None:
+        """As `end()` for a finalizer: without a lock."""
+        self._ended = True
+        in_progress.pop(self.ctx, None)
+        self._environ[OUTER] = self._above
+        self.ctx.__exit__(None, None, None)
+
+
+@final
+class Body:
+    """A response that the server has yet to go through."""
+
+    _pieces: Iterator[bytes] | None = None
+    _closed = False
+
+    def __init__(self, request: Request, body: Iterable[bytes]) -> None:
+        self._request = request
+        self._body = body
+        # A view that answers although its time is over may do so.
+        self._whole = request.ctx.done()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        request = self._request
+        ctx = request.ctx
+        # Not when the client is gone: it may be because it has all it wants.
+        if request.begun and not self._whole and ctx.done() and not request.gone:
+            raise request.cut() from ctx.err()
+        piece: bytes | None = None
+        try:
+            if self._pieces is None:
+                self._pieces = iter(self._body)
+            piece = next(self._pieces)
+        except StopIteration:
+            pass
+        except ContextError as exc:
+            if exc.ctx is not ctx:
+                raise
+            request.refuse(exc)
+        if not request.begun:
+            request.begin()
+            if request.instead is not None:
+                piece, self._pieces, self._whole = request.instead, iter(()), True
+        if piece is None:
+            request.unwatch()
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        """The server wants no more; called once."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        except ContextError as exc:  # of code that cleans up within the context
+            if exc.ctx is not self._request.ctx:
+                raise
+        finally:
+            self._request.end()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self._request.leave()
+
+
+# By their contexts.
+in_progress: dict[Context, Request] = {}

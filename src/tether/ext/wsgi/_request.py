@@ -6,14 +6,14 @@ What must hold:
    closes the response; at once when nothing of the application is left to run: a list,
    a file, an error. A response that the server drops without closing it leaves its
    scope when it is collected.
-2. A request that ends within some milliseconds pays for one entry among the shared
-   timers. Only a longer one is watched.
+2. A request that ends within some milliseconds pays for being put into a set, and
+   taken out. Only a longer one is watched.
 3. A socket is watched for no longer than its request lasts.
 4. The server hears of a response when its first piece is there, not before. So there
    can be a 504 in place of one that was announced and then took too long. (PEP 3333
    has a second `start_response` for this, but gunicorn adds its headers to the first.)
-5. `_due` runs in the thread of the shared timers: it does not raise and does not wait.
-   A finalizer takes no lock.
+5. The lookout runs in the thread of the shared timers: it does not raise or wait.
+6. A finalizer takes no lock.
 
 Three kinds of servers: those that leave the request's socket in the environment
 (gunicorn, werkzeug); waitress, which has a function to ask; and the others, where there
@@ -22,12 +22,14 @@ is the timeout alone.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from errno import EPIPE
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 
 from tether import Context, ContextError, DeadlineExceeded, Scope, _clock
+from tether._clock import INF
 from tether._timers import threads as timers
 
 from . import _sockets
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 Headers: TypeAlias = list[tuple[str, str]]
 
-# A request that ends sooner is not watched; and as often are those asked that cannot
-# tell by themselves.
+# A request that ends sooner is not watched. The look is once in as much time, so
+# watching begins after one to two of it; and as often is asked where nothing tells.
 QUICK = 0.015
 # In the environment: the context that a ContextWSGI inside another derives from.
 OUTER = "tether.context"
@@ -58,6 +60,7 @@ class Request:
     crashed: type[ContextError] | None = None  # a framework makes a 500 of our end
     logged = True  # and has logged that, or need not
     gone = False  # the client has left
+    seen = False  # by the lookout, once
     _head: tuple[str, Headers] | None = None  # what the server is to be told
     _ended = False  # never to be watched again
     _socket: int | None = None  # the descriptor that is watched
@@ -74,11 +77,10 @@ class Request:
         self._above = above
         self._environ = environ
         self._server_start = start_response
-        self._deadline = _clock.now() + QUICK  # what the timers go by
-        if above is None:  # else the one outside is watched
-            timers.add(self)
         environ[OUTER] = ctx
         in_progress[ctx] = self
+        if above is None:  # else the one outside is watched
+            _lookout.add(self)
 
     # -- the response ----------------------------------------------------------
 
@@ -138,21 +140,19 @@ class Request:
 
     # -- the client ------------------------------------------------------------
 
-    def _due(self) -> None:
-        """The request is not a quick one; called by the timers."""
+    def look(self) -> bool:
+        """The request is not a quick one: watch it; whether to look again."""
         with _sockets.lock:
             if self._ended:
-                return
+                return False
             if self._asks is None:
                 self._watch()
             if self._asks is None:
-                return
+                return False
             gone = self._asks()
         if gone:
             self.hang_up()
-        else:
-            self._deadline = _clock.now() + QUICK
-            timers.add(self)
+        return not gone
 
     def _watch(self) -> None:
         environ = self._environ
@@ -174,7 +174,7 @@ class Request:
         """The response is complete, or nobody will ask for the rest."""
         if self._ended:
             return
-        timers.discard(self)
+        _lookout.discard(self)
         with _sockets.lock:
             self._ended = True
             if self._socket is not None:
@@ -188,6 +188,7 @@ class Request:
     def leave(self) -> None:
         """As `end()` for a finalizer: without a lock."""
         self._ended = True
+        _lookout.discard(self)
         in_progress.pop(self.ctx, None)
         self._environ[OUTER] = self._above
         self.ctx.__exit__(None, None, None)
@@ -255,5 +256,50 @@ class Body:
             self._request.leave()
 
 
+@final
+class _Lookout:
+    """Finds the requests that take longer, with one entry among the shared timers."""
+
+    def __init__(self) -> None:
+        self._young: set[Request] = set()
+        self._armed = False
+        self._deadline = INF
+        self.discard = self._young.discard
+
+    def add(self, request: Request) -> None:
+        self._young.add(request)
+        if not self._armed:
+            self._arm()
+
+    def _arm(self) -> None:
+        with _sockets.lock:
+            if self._armed:
+                return
+            self._armed = True
+            self._deadline = _clock.now() + QUICK
+        timers.add(self)
+
+    def _due(self) -> None:
+        for request in list(self._young):
+            if not request.seen:
+                request.seen = True
+            elif not request.look():
+                self._young.discard(request)
+        self._armed = False
+        if self._young:  # asked afterwards: who came meanwhile relied on this one
+            self._arm()
+
+
 # By their contexts.
 in_progress: dict[Context, Request] = {}
+_lookout = _Lookout()
+
+
+def _forked() -> None:
+    """In a child: the parent may have been in the middle of looking."""
+    global _lookout
+    _lookout = _Lookout()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tether import Context, ContextError, Scope, background
+from tether._current import var as current
 
 from ._frameworks import listen
 from ._request import OUTER, Body, ClientDisconnected, Request
@@ -54,6 +55,7 @@ class ContextWSGI:
         ctx = self._context(above, environ)
         request = Request(ctx, above, environ, start_response)
         body: Iterable[bytes] = ()
+        outside = current.get()
         try:
             try:
                 ctx.__enter__()
@@ -63,7 +65,7 @@ class ContextWSGI:
                     raise
                 request.refuse(exc)
             if not _is_whole(body, environ):
-                return Body(request, body)
+                return Body(request, body, outside)
             request.begin()
         except BaseException:
             request.end()

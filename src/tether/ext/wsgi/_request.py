@@ -8,12 +8,14 @@ What must hold:
    scope when it is collected.
 2. A request that ends within some milliseconds pays for being put into a set, and
    taken out. Only a longer one is watched.
-3. A socket is watched for no longer than its request lasts.
-4. The server hears of a response when its first piece is there, not before. So there
+3. What is current is so while code of the application runs, not in between: there the
+   server is at work, or a test that keeps a response open.
+4. A socket is watched for no longer than its request lasts.
+5. The server hears of a response when its first piece is there, not before. So there
    can be a 504 in place of one that was announced and then took too long. (PEP 3333
    has a second `start_response` for this, but gunicorn adds its headers to the first.)
-5. The lookout runs in the thread of the shared timers: it does not raise or wait.
-6. A finalizer takes no lock.
+6. The lookout runs in the thread of the shared timers: it does not raise or wait.
+7. A finalizer takes no lock.
 
 Three kinds of servers: those that leave the request's socket in the environment
 (gunicorn, werkzeug); waitress, which has a function to ask; and the others, where there
@@ -30,9 +32,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 
 from tether import Context, ContextError, DeadlineExceeded, Scope, _clock
 from tether._clock import INF
+from tether._current import var as current
 from tether._timers import threads as timers
 
 from . import _sockets
+from ._frameworks import crashes
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -57,8 +61,6 @@ class Request:
     # Most requests change few of these.
     begun = False  # the server has been told of the response
     instead: bytes | None = None  # sent in place of the application's body
-    crashed: type[ContextError] | None = None  # a framework makes a 500 of our end
-    logged = True  # and has logged that, or need not
     gone = False  # the client has left
     seen = False  # by the lookout, once
     _head: tuple[str, Headers] | None = None  # what the server is to be told
@@ -78,7 +80,7 @@ class Request:
         self._environ = environ
         self._server_start = start_response
         environ[OUTER] = ctx
-        in_progress[ctx] = self
+        crashes[ctx] = None
         if above is None:  # else the one outside is watched
             _lookout.add(self)
 
@@ -92,8 +94,9 @@ class Request:
             return self._server_start(status, headers, exc_info)
         if self._head is not None and not exc_info:
             raise AssertionError("start_response() was called already")
-        if self.crashed is not None and status.startswith("500"):
-            self._answer(self.crashed)
+        crash = crashes.get(self.ctx)
+        if crash is not None and status.startswith("500"):
+            self._answer(crash.kind)
         else:
             self._head = status, headers
         return self._write
@@ -189,7 +192,7 @@ class Request:
         """As `end()` for a finalizer: without a lock."""
         self._ended = True
         _lookout.discard(self)
-        in_progress.pop(self.ctx, None)
+        crashes.pop(self.ctx, None)
         self._environ[OUTER] = self._above
         self.ctx.__exit__(None, None, None)
 
@@ -201,9 +204,15 @@ class Body:
     _pieces: Iterator[bytes] | None = None
     _closed = False
 
-    def __init__(self, request: Request, body: Iterable[bytes]) -> None:
+    def __init__(
+        self, request: Request, body: Iterable[bytes], outside: Context | None
+    ) -> None:
         self._request = request
         self._body = body
+        # What is current to the application: a block of its own may stay open between
+        # two pieces.
+        self._inside = current.get()
+        current.set(outside)
         # A view that answers although its time is over may do so.
         self._whole = request.ctx.done()
 
@@ -217,6 +226,7 @@ class Body:
         if request.begun and not self._whole and ctx.done() and not request.gone:
             raise request.cut() from ctx.err()
         piece: bytes | None = None
+        token = current.set(self._inside)
         try:
             if self._pieces is None:
                 self._pieces = iter(self._body)
@@ -227,6 +237,9 @@ class Body:
             if exc.ctx is not ctx:
                 raise
             request.refuse(exc)
+        finally:
+            self._inside = current.get()
+            current.reset(token)
         if not request.begun:
             request.begin()
             if request.instead is not None:
@@ -241,6 +254,7 @@ class Body:
         if self._closed:
             return
         self._closed = True
+        token = current.set(self._inside)
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
@@ -250,6 +264,7 @@ class Body:
                 raise
         finally:
             self._request.end()
+            current.reset(token)
 
     def __del__(self) -> None:
         if not self._closed:
@@ -290,8 +305,6 @@ class _Lookout:
             self._arm()
 
 
-# By their contexts.
-in_progress: dict[Context, Request] = {}
 _lookout = _Lookout()
 
 

@@ -28,6 +28,7 @@ LIBRARIES = {
     "cli": {"click", "rich"},
     "ext.asgi": set(),
     "ext.sqlite": {"aiosqlite"},
+    "ext.wsgi": set(),
 }
 
 MODULES = sorted(

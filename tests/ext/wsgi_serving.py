@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 APP = "tests.ext.wsgi_app"
-GUNICORN = ["gunicorn", f"{APP}:application", "--graceful-timeout=1"]
+GUNICORN = ["gunicorn", f"{APP}:application", "--no-control-socket"]
 THREADS = ["--worker-class=gthread", "--threads=16"]
 
 # The module to run and its arguments; {fd} is the listening socket. What is preloaded

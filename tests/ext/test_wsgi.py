@@ -215,7 +215,7 @@ def test_one_inside_another_derives_from_it() -> None:
 
     def twice(environ: Any, start_response: Any) -> Any:
         seen.append(current())
-        inner(dict(environ), lambda *_: print)
+        inner(environ, lambda *_: print)
         # The first is over, which is nothing to the second.
         return inner(environ, start_response)
 
@@ -434,11 +434,11 @@ def test_nothing_keeps_a_request_alive() -> None:
     class Thing:
         pass
 
-    def lives(app: Any, timeout: float) -> bool:
+    def lives(app: Any, timeout: float, **environ: Any) -> bool:
         thing = Thing()
         alive = weakref.ref(thing)
         try:
-            Server(ContextWSGI(app, timeout), thing=thing).run()
+            Server(ContextWSGI(app, timeout), thing=thing, **environ).run()
         except KeyError:
             pass
         del thing
@@ -447,6 +447,12 @@ def test_nothing_keeps_a_request_alive() -> None:
     def broken(environ: Any, start_response: Any) -> Any:
         raise KeyError("app")
 
+    def long(environ: Any, start_response: Any) -> Any:
+        current().wait(0.05)
+        start_response(*OK)
+        return [b"ok"]
+
+    here, there = socket.socketpair()
     gc.collect()
     gc.disable()
     try:
@@ -454,6 +460,9 @@ def test_nothing_keeps_a_request_alive() -> None:
         assert not lives(answering(Pieces(b"ok")), 60.0)
         assert not lives(waiting, 0.01)
         assert not lives(broken, 60.0)
+        with here, there:
+            watched = {"gunicorn.socket": here}
+            until(lambda: not lives(long, 60.0, **watched), "it is forgotten")
     finally:
         gc.enable()
 
@@ -524,6 +533,22 @@ def test_its_cause_says_so() -> None:
     assert ClientDisconnected.__module__ == "tether.ext.wsgi"
 
 
+def test_a_response_goes_on_when_its_client_is_gone_and_it_does_not_mind() -> None:
+    # A client that has what it wants leaves before the server has come to the end.
+    here, there = socket.socketpair()
+
+    def pieces() -> Iterator[bytes]:
+        yield b"all"
+        there.close()
+        assert current().wait(10.0)
+        yield b" the"
+        yield b" same"
+
+    with here:
+        server = Server(ContextWSGI(answering(pieces())), **{"gunicorn.socket": here})
+        assert server.run() == ("200 OK", b"all the same")
+
+
 class Owner:
     def __init__(self) -> None:
         self.hung_up = 0
@@ -534,11 +559,12 @@ class Owner:
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="kqueue marks its news")
 def test_late_news_of_a_descriptor_are_not_those_of_the_next_connection() -> None:
-    first, second = Owner(), Owner()
+    first, second, third = Owner(), Owner(), Owner()
     here, there = socket.socketpair()
     next_here, next_there = socket.socketpair()
+    other, end = socket.socketpair()
     fd = here.fileno()
-    with here, next_here, next_there:
+    with here, next_here, next_there, other:
         with _sockets.lock:
             _sockets.watch(first, fd)
             assert _sockets._sockets is not None
@@ -550,6 +576,10 @@ def test_late_news_of_a_descriptor_are_not_those_of_the_next_connection() -> Non
             _sockets.forget(first, fd)
             os.dup2(next_here.fileno(), fd)
             _sockets.watch(second, fd)
+            _sockets.watch(third, other.fileno())
+        end.close()
+        until(lambda: third.hung_up, "later news are told")
+        assert (first.hung_up, second.hung_up) == (0, 0)
         next_there.close()
         until(lambda: second.hung_up, "the second is told")
         assert (first.hung_up, second.hung_up) == (0, 1)

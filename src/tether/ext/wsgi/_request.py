@@ -175,8 +175,6 @@ class Request:
 
     def unwatch(self) -> None:
         """The response is complete, or nobody will ask for the rest."""
-        if self._ended:
-            return
         _lookout.discard(self)
         with _sockets.lock:
             self._ended = True
@@ -185,13 +183,17 @@ class Request:
 
     def end(self) -> None:
         """Leave the scope, once nothing of the application runs any more."""
-        self.unwatch()
-        self.leave()
+        if not self._ended:
+            self.unwatch()
+        self._leave()
 
-    def leave(self) -> None:
-        """As `end()` for a finalizer: without a lock."""
-        self._ended = True
+    def drop(self) -> None:
+        """As `end()`, for a finalizer: without a lock."""
         _lookout.discard(self)
+        self._ended = True
+        self._leave()
+
+    def _leave(self) -> None:
         crashes.pop(self.ctx, None)
         self._environ[OUTER] = self._above
         self.ctx.__exit__(None, None, None)
@@ -268,7 +270,7 @@ class Body:
 
     def __del__(self) -> None:
         if not self._closed:
-            self._request.leave()
+            self._request.drop()
 
 
 @final

@@ -30,6 +30,7 @@ LIBRARIES = {
     "cli": {"click", "rich"},
     "ext.asgi": set(),
     "ext.sqlite": {"aiosqlite"},
+    "ext.wsgi": set(),
 }
 
 MODULES = sorted(

@@ -27,13 +27,13 @@ from ._keys import Key as Key
 from ._merge import merge as merge
 from ._queue import Queue as Queue
 from ._run import run as run
+from ._scope import Scope as Scope
 from ._scope import background as background
 from ._scope import current as current
-from ._scope import Scope as Scope
 from ._scope import todo as todo
 from ._semaphore import Semaphore as Semaphore
-from ._to_thread import abandoned as abandoned
 from ._to_thread import Abandoned as Abandoned
+from ._to_thread import abandoned as abandoned
 from ._to_thread import to_thread as to_thread
 from ._tree import Signal as Signal
 from ._wait_for import wait_for as wait_for

@@ -9,6 +9,8 @@ A map of the package, in the order in which to read it:
     _current _loops _interrupt     the context variable; interrupting tasks
     _hooks _interrupting           what may hang on a context
     _context _scope                Context, Scope: the handles
+    _bell _handle _crew            pieces of work: who waits for them, where they run
+    _group _waitgroup              Group, WaitGroup
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
 """
@@ -17,21 +19,27 @@ from ._context import Context as Context
 from ._errors import Canceled as Canceled
 from ._errors import ContextError as ContextError
 from ._errors import DeadlineExceeded as DeadlineExceeded
+from ._group import Group as Group
+from ._handle import Handle as Handle
 from ._keys import Key as Key
 from ._scope import Scope as Scope
 from ._scope import background as background
 from ._scope import current as current
 from ._scope import todo as todo
 from ._tree import Signal as Signal
+from ._waitgroup import WaitGroup as WaitGroup
 
 __all__ = [
     "Canceled",
     "Context",
     "ContextError",
     "DeadlineExceeded",
+    "Group",
+    "Handle",
     "Key",
     "Scope",
     "Signal",
+    "WaitGroup",
     "background",
     "current",
     "todo",

@@ -1,0 +1,519 @@
+"""Crew: what Group and WaitGroup have in common: work, its places, its owner's block.
+
+Invariants
+
+1.  Each piece is counted in `_left` from the call of `go` until all that its end brings
+    about has been done. Whoever waits for the crew waits for `_left` to be zero.
+2.  `_running` counts the places that are taken. While anybody stands in the queue, all
+    are: a place that gets free is handed to the head of the queue, not given back. So
+    who came first starts first, from threads and tasks alike.
+3.  While a task of it is suspended, the crew hangs on its own scope and tells its
+    tasks of the end (`_fire`).
+4.  The lock is that of the trees (see `_tree`, 6): no user code runs under it, and at
+    each call in a locked section all is whole, for a signal handler that comes in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+from inspect import CO_COROUTINE
+from types import TracebackType
+from typing import Any, NoReturn, Self, cast
+
+from ._bell import Bell
+from ._checks import limit_
+from ._clock import Parker
+from ._context import Context, _made_here
+from ._current import var as _current
+from ._errors import (
+    GROUP_IN_A_TASK,
+    GROUP_IS_OVER,
+    GROUP_NOT_IN_A_TASK,
+    GROUP_OF_THE_PARENT,
+    GROUP_TWICE,
+    LEFT_BLOCK,
+    LIMIT_IS_ZERO,
+    LIMIT_WHILE_ACTIVE,
+    NEEDS_A_LOOP,
+    NEVER_STARTED,
+    NOT_A_CONTEXT,
+    THREADS_ONLY,
+    WAITS_FOR_ITSELF,
+    Canceled,
+    ContextError,
+)
+from ._handle import DONE, GIVEN_UP, QUEUED, RUNNING, Handle, new_handle
+from ._interrupt import Stack
+from ._keys import Value
+from ._loops import current_task, running_loop
+from ._piece import (
+    Work,
+    enter,
+    is_async,
+    name_of,
+    prime,
+    start_in_loop,
+    start_task,
+    start_thread,
+)
+from ._scope import Scope, current
+from ._tree import NEW, Node, lock
+
+# What the error of a piece may be.
+OWN, ENDED_HERE, ENDED_ABOVE, INTERRUPTED_FROM_ABOVE = range(4)
+
+# Another one in a forked child, where no piece of the parent's runs.
+_process = object()
+
+
+class Crew(Bell):
+    """Starts pieces of work below a context, counts them, and waits for them."""
+
+    __slots__ = (
+        *("__weakref__", "_closed", "_hooked", "_left", "_limit", "_pieces"),
+        *(
+            "_base",
+            "_ending",
+            "_fatal",
+            "_process",
+            "_queue",
+            "_running",
+            "_scope",
+            "_shed",
+        ),
+        *("_threads", "_timeout"),
+    )
+
+    def __init__(
+        self, ctx: Context | None, limit: int | None, timeout: float | None
+    ) -> None:
+        if ctx is None:
+            ctx = current()
+        elif not isinstance(ctx, Context):
+            raise TypeError(NOT_A_CONTEXT.format(name=type(self).__name__, value=ctx))
+        self._limit = -1 if limit is None else limit_(limit)
+        self._timeout = timeout
+        self._closed = ""  # why nothing can be started any more
+        self._fatal: BaseException | None = None  # an exit that a piece asked for
+        self._ending = False  # whether it was the crew that has ended its context
+        self._threads = False  # whether the block is a plain with
+        self._left = self._running = self._shed = 0
+        self._pieces: dict[Handle[Any], None] = {}
+        # A thread waits for its place itself; a task's piece is started by who has it.
+        self._queue: deque[tuple[Handle[Any], Parker | Callable[[], object]]] = deque()
+        self._waiters = None
+        self._hooked = False
+        self._process = _process
+        self._scope = _made_here(ctx.with_cancel(), sys._getframe(2))
+
+    @property
+    def ctx(self) -> Context:
+        """The context of the work, below the one that was given."""
+        return self._scope
+
+    def set_limit(self, n: int) -> None:
+        """At most `n` pieces run at a time from now on; negative: as many as come.
+
+        0 starts nothing. A limit can be lifted at any time; another one can only be
+        set while nothing runs (`RuntimeError`).
+        """
+        n = limit_(n)
+        with lock:
+            self._refuse()
+            if n >= 0 and self._running:
+                raise RuntimeError(LIMIT_WHILE_ACTIVE.format(n=self._running))
+            self._limit = n
+            queue, self._queue = self._queue, deque()
+            self._running += len(queue)
+        for handle, start in queue:
+            self._begin(handle, start)
+
+    # -- starting --------------------------------------------------------------
+
+    def _launch(
+        self,
+        fn: Work,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        shed: bool = False,
+        values: Value | None = None,
+    ) -> Handle[Any] | None:
+        """Start a piece, or queue it; None if there is no place and it may be shed."""
+        try:
+            name = fn.__qualname__
+            flags = fn.__code__.co_flags
+        except AttributeError:
+            name, flags = name_of(fn), 0
+        loop = running_loop()
+        as_task = flags & CO_COROUTINE or is_async(fn)
+        if as_task and (loop is None or self._threads):
+            text = THREADS_ONLY if self._threads else NEEDS_A_LOOP
+            raise RuntimeError(text.format(name=name))
+        frame = sys._getframe(2)
+        handle = new_handle(name, frame.f_code, frame.f_lasti)
+        piece = (self, handle, fn, args, kwargs, values)
+        parker: Parker | None = None
+        with lock:
+            if self._closed or self._process is not _process:
+                self._refuse()
+            if self._limit < 0 or (self._running < self._limit and not self._queue):
+                self._running += 1
+            elif shed:
+                self._shed += 1
+                return None
+            elif self._limit == 0:
+                raise RuntimeError(LIMIT_IS_ZERO)
+            else:
+                handle._state = QUEUED
+                start: Parker | Callable[[], object]
+                if loop is None:
+                    start = parker = Parker()
+                elif as_task:
+                    start = partial(start_in_loop, loop, copy_context(), piece)
+                else:
+                    start = partial(start_thread, copy_context(), piece)
+                self._queue.append((handle, start))
+            self._left += 1
+            self._pieces[handle] = None
+        if parker is not None:
+            self._await_turn(handle, parker)
+        elif handle._state == QUEUED:
+            return handle
+        if as_task:
+            assert loop is not None
+            start_task(self, handle, prime(piece), loop, None)
+        else:
+            self._begin(handle, partial(start_thread, copy_context(), piece))
+        return handle
+
+    def _refuse(self) -> None:
+        kind = type(self).__name__
+        if self._process is not _process:
+            raise RuntimeError(GROUP_OF_THE_PARENT.format(kind=kind))
+        if self._closed:
+            raise RuntimeError(GROUP_IS_OVER.format(kind=kind, why=self._closed))
+
+    def _await_turn(self, handle: Handle[Any], parker: Parker) -> None:
+        """Block this thread, as Go does, until it has its place."""
+        try:
+            parker.park()
+            if handle._state == GIVEN_UP:
+                self._refuse()
+        except BaseException:  # Ctrl-C, or given up
+            with lock:
+                left = [one for one in self._queue if one[0] is not handle]
+                queued = len(left) < len(self._queue)
+                self._queue = deque(left)
+            if queued:
+                self._give_up(handle)
+            elif handle._state != GIVEN_UP:
+                self._release(handle)
+            raise
+
+    def _begin(
+        self, handle: Handle[Any] | None, start: Parker | Callable[[], object]
+    ) -> None:
+        """Start a piece that has its place.
+
+        It is the piece that fails if no thread is to be had, or its loop is closed.
+        Then the next has its place: in a loop, as there may be thousands.
+        """
+        while handle is not None:
+            handle._state = RUNNING
+            handle._ring()
+            if isinstance(start, Parker):
+                start.unpark()
+                return
+            try:
+                start()
+            except Exception as exc:
+                self._settle(handle, exc.with_traceback(None), None)
+                handle, start = self._hand_on(handle)
+            else:
+                return
+
+    # -- ending ----------------------------------------------------------------
+
+    def _settle(
+        self,
+        handle: Handle[Any],
+        error: BaseException,
+        scope: Scope | None,
+        *,
+        interrupted: bool = False,
+    ) -> None:
+        """Keep what a piece has failed with."""
+        handle._error = error
+        handle._tb = error.__traceback__
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            self._fatal = self._fatal or error
+            self._stop(error)
+        else:
+            self._failed(handle, scope, self._says_of(error, scope, interrupted))
+
+    def _failed(self, handle: Handle[Any], scope: Scope | None, says: int) -> None:
+        """A piece has failed; `says` is what that says of the crew's end."""
+        raise NotImplementedError
+
+    def _says_of(
+        self, error: BaseException, scope: Scope | None, interrupted: bool
+    ) -> int:
+        """What an error is: one of its own, or the crew's end, and where that was."""
+        end = self._scope._ended()
+        ctx = scope if interrupted else getattr(error, "ctx", None)
+        if end is None or not isinstance(ctx, Context):
+            return OWN
+        theirs = ctx._tether_end_of()
+        if theirs is not end and (
+            theirs is None or end.source is None or theirs.source is not end.source
+        ):
+            return OWN
+        up = self._scope._up
+        if end.source is None and (up is None or up._ended() is not end):
+            return ENDED_HERE
+        return INTERRUPTED_FROM_ABOVE if interrupted else ENDED_ABOVE
+
+    def _release(self, handle: Handle[Any]) -> None:
+        """A piece is done: its place goes to the next."""
+        after, start = self._hand_on(handle)
+        if after is not None:
+            self._begin(after, start)
+
+    def _hand_on(
+        self, handle: Handle[Any]
+    ) -> tuple[Handle[Any] | None, Parker | Callable[[], object]]:
+        after: tuple[Handle[Any] | None, Parker | Callable[[], object]] = _NOBODY
+        with lock:
+            self._pieces.pop(handle, None)
+            handle._state = DONE
+            handle._scope = handle._task = None
+            if self._queue:
+                after = self._queue.popleft()
+            else:
+                self._running -= 1
+            self._left -= 1
+            if self._hooked and not self._left:
+                self._hooked = False
+                self._scope._detach(self)
+        if handle._waiters is not None:
+            handle._ring()
+        if self._waiters is not None and not self._left:
+            self._ring()
+        return after
+
+    def _watch(self) -> None:
+        """A task is suspended: be told of the end, for it and all that come."""
+        with lock:
+            self._hooked = True
+            self._scope._hook_up(self)
+        if self._scope._ended() is not None:
+            self._fire()  # it came before
+
+    def _fire(self) -> None:
+        """The context is over: tell the tasks. See invariant 4."""
+        with lock:
+            handles = [*self._pieces]
+        for handle in handles:
+            scope = handle._scope
+            stack = None if scope is None else scope._tether_stack
+            if stack is not None:
+                stack._fire()
+
+    def __del__(self) -> None:
+        # Nothing runs any more, as work refers to its crew. Nobody need wait either.
+        scope: Scope | None = getattr(self, "_scope", None)
+        if scope is not None and scope._end is None:
+            scope.cancel()
+
+    def _give_up(self, handle: Handle[Any], parker: Parker | None = None) -> None:
+        """End a piece that was taken out of the queue, where its thread may wait."""
+        error = Canceled(NEVER_STARTED.format(name=handle.name))
+        handle._error, handle._tb = error, None
+        with lock:
+            self._pieces.pop(handle, None)
+            handle._state = GIVEN_UP
+            self._left -= 1
+        if parker is not None:
+            parker.unpark()
+        handle._ring()
+        if not self._left:
+            self._ring()
+
+    # -- waiting ---------------------------------------------------------------
+
+    def _is_idle(self) -> bool:
+        return not self._left
+
+    _is_done = _is_idle
+
+    def _refuse_to_wait(self, name: str) -> None:
+        """Who waits for this crew must not be of it, nor in a forked child."""
+        if self._process is not _process:
+            self._refuse()
+        node: object = _current.get()
+        while isinstance(node, Node):
+            if node._up is self._scope and any(
+                handle._scope is node for handle in [*self._pieces]
+            ):
+                kind = type(self).__name__
+                raise RuntimeError(WAITS_FOR_ITSELF.format(name=name, kind=kind))
+            node = node._up
+
+    def _mute(self) -> bool:
+        """From now on the crew's own end does not interrupt the task that is here."""
+        stack = self._stack_here()
+        if stack is None or self._scope in stack._told:
+            return False
+        stack._told[self._scope] = 0
+        stack.slow = True
+        return True
+
+    def _unmute(self) -> None:
+        stack = self._stack_here()
+        if stack is not None and self._scope._ended() is None:
+            stack._told.pop(self._scope, None)
+
+    def _stack_here(self) -> Stack | None:
+        """The stack of the task that is in the block, if that is the one that runs."""
+        stack = cast("Stack | None", self._scope._tether_stack)
+        return stack if stack is not None and stack.is_current() else None
+
+    # -- the block -------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        if running_loop() is not None:
+            raise RuntimeError(GROUP_IN_A_TASK)
+        self._enter()
+        self._threads = True
+        return self
+
+    async def __aenter__(self) -> Self:
+        if current_task() is None:
+            raise RuntimeError(GROUP_NOT_IN_A_TASK)
+        self._enter()
+        return self
+
+    def _enter(self) -> None:
+        self._refuse()
+        if self._scope._state != NEW:
+            raise RuntimeError(GROUP_TWICE.format(kind=type(self).__name__))
+        enter(self._scope, owner=True)
+        self._base = self._foreign_cancels()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        ended = exc
+        try:
+            if exc is not None:
+                self._stop(exc)
+            try:
+                self._park(self._is_idle if exc is not None else self._is_done)
+            except BaseException as again:  # Ctrl-C; at a second one nobody waits
+                ended = again
+                self._stop(again)
+                try:
+                    self._park(self._is_idle)
+                except BaseException as once_more:
+                    ended = once_more
+            self._leave(exc, ended)
+        finally:
+            del exc, ended, tb, self  # a traceback holds this frame
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        ended = exc
+        try:
+            if exc is not None:
+                self._stop(exc)
+            over = self._is_idle if exc is not None else self._is_done
+            if not over():
+                self._mute()
+            while not over():
+                try:
+                    await self._pause(over)
+                except asyncio.CancelledError as again:
+                    ended = again
+                    self._stop(again)
+                    over = self._is_idle
+                except BaseException as again:  # the coroutine is closed
+                    ended = again
+                    self._stop(again)
+                    break
+            self._leave(exc, ended)
+        finally:
+            del exc, ended, tb, self
+
+    def _stop(self, exc: BaseException) -> None:
+        """End the work, as its owner cannot wait any longer."""
+        self._ending = True
+        self._scope.cancel(
+            exc if isinstance(exc, KeyboardInterrupt | SystemExit) else None
+        )
+
+    def _leave(self, exc: BaseException | None, ended: BaseException | None) -> None:
+        """End the block that was left by `exc`, its wait by `ended`; raise, or not."""
+        foreign = self._foreign_cancels() > self._base
+        self._closed = LEFT_BLOCK
+        try:
+            self._scope.__exit__(None if ended is None else type(ended), ended, None)
+        except BaseException as given:  # what our interruption has become
+            ended = given
+        verdict = self._verdict(
+            exc, ended, foreign and isinstance(ended, asyncio.CancelledError)
+        )
+        try:
+            if verdict is not None and verdict is not exc:
+                raise_again(verdict, exc)
+        finally:
+            del exc, ended, verdict
+
+    def _verdict(
+        self, exc: BaseException | None, ended: BaseException | None, foreign: bool
+    ) -> BaseException | None:
+        """What the block raises: `exc` or None to leave that as it is."""
+        raise NotImplementedError
+
+    def _foreign_cancels(self) -> int:
+        """How often others have canceled the task that is in the block."""
+        stack = self._stack_here()
+        return (
+            0 if stack is None else stack.task.cancelling() - sum(stack._told.values())
+        )
+
+
+def raise_again(error: BaseException, instead_of: BaseException | None) -> NoReturn:
+    """Raise what was raised before, as if it had not met an interruption."""
+    context = error.__context__
+    try:
+        raise error
+    finally:
+        if isinstance(instead_of, asyncio.CancelledError | ContextError):
+            error.__context__ = context
+        del error, context, instead_of
+
+
+_NOBODY: tuple[None, Callable[[], object]] = (None, int)
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -26,9 +26,10 @@ from inspect import CO_COROUTINE
 from types import TracebackType
 from typing import Any, NoReturn, Self, cast
 
+from . import _clock
 from ._bell import Bell
 from ._checks import limit_
-from ._clock import Parker
+from ._clock import INF, Parker
 from ._context import Context, _made_here
 from ._current import var as _current
 from ._errors import (
@@ -48,25 +49,29 @@ from ._errors import (
     Canceled,
     ContextError,
 )
-from ._handle import DONE, GIVEN_UP, QUEUED, RUNNING, Handle, new_handle
-from ._interrupt import Stack
+from ._handle import DONE, GIVEN_UP, QUEUED, RUNNING, Failure, Handle
+from ._interrupt import Stack, anyio_tasks
 from ._keys import Value
-from ._loops import current_task, running_loop
+from ._loops import Loop, current_task, running_loop
 from ._piece import (
+    Piece,
     Work,
     enter,
     is_async,
     name_of,
-    prime,
     start_in_loop,
     start_task,
     start_thread,
 )
-from ._scope import Scope, current
+from ._scope import Scope, _derive, current
 from ._tree import NEW, Node, lock
 
-# What the error of a piece may be.
-OWN, ENDED_HERE, ENDED_ABOVE, INTERRUPTED_FROM_ABOVE = range(4)
+# Whose end the error of a piece may tell of.
+ANOTHER, OURS, ABOVE = range(3)
+
+Turn = tuple[Handle[Any], Parker | Callable[[], object]]
+
+_new: Callable[[type[Any]], Any] = object.__new__
 
 # Another one in a forked child, where no piece of the parent's runs.
 _process = object()
@@ -106,7 +111,7 @@ class Crew(Bell):
         self._left = self._running = self._shed = 0
         self._pieces: dict[Handle[Any], None] = {}
         # A thread waits for its place itself; a task's piece is started by who has it.
-        self._queue: deque[tuple[Handle[Any], Parker | Callable[[], object]]] = deque()
+        self._queue: deque[Turn] = deque()
         self._waiters = None
         self._hooked = False
         self._process = _process
@@ -132,7 +137,8 @@ class Crew(Bell):
             queue, self._queue = self._queue, deque()
             self._running += len(queue)
         for handle, start in queue:
-            self._begin(handle, start)
+            if not self._begin(handle, start):
+                self._release(handle)
 
     # -- starting --------------------------------------------------------------
 
@@ -156,42 +162,61 @@ class Crew(Bell):
         if as_task and (loop is None or self._threads):
             text = THREADS_ONLY if self._threads else NEEDS_A_LOOP
             raise RuntimeError(text.format(name=name))
-        frame = sys._getframe(2)
-        handle = new_handle(name, frame.f_code, frame.f_lasti)
-        piece = (self, handle, fn, args, kwargs, values)
-        parker: Parker | None = None
-        with lock:
+        lock.acquire()  # half the cost of a with block
+        try:
             if self._closed or self._process is not _process:
                 self._refuse()
-            if self._limit < 0 or (self._running < self._limit and not self._queue):
+            queued = 0 <= self._limit <= self._running
+            if not queued:
                 self._running += 1
             elif shed:
                 self._shed += 1
                 return None
             elif self._limit == 0:
                 raise RuntimeError(LIMIT_IS_ZERO)
-            else:
-                handle._state = QUEUED
-                start: Parker | Callable[[], object]
-                if loop is None:
-                    start = parker = Parker()
-                elif as_task:
-                    start = partial(start_in_loop, loop, copy_context(), piece)
-                else:
-                    start = partial(start_thread, copy_context(), piece)
-                self._queue.append((handle, start))
             self._left += 1
-            self._pieces[handle] = None
-        if parker is not None:
-            self._await_turn(handle, parker)
-        elif handle._state == QUEUED:
+        finally:
+            lock.release()
+        now = _clock.now()
+        scope = _derive(self._scope, now, INF, 0.0, None, None, sys._getframe(2))
+        if values is not None:
+            scope._values = values
+        handle: Handle[Any] = _new(Handle)
+        handle.name = name
+        handle._scope = scope
+        handle._state = RUNNING
+        handle._failure = handle._task = handle._waiters = None
+        self._pieces[handle] = None
+        piece = (self, handle, scope, fn, args, kwargs)
+        if queued and not self._has_turn(piece, loop, as_task):
             return handle
         if as_task:
             assert loop is not None
-            start_task(self, handle, prime(piece), loop, None)
-        else:
-            self._begin(handle, partial(start_thread, copy_context(), piece))
+            start_task(loop, piece)
+        elif not self._begin(handle, partial(start_thread, copy_context(), piece)):
+            self._release(handle)
         return handle
+
+    def _has_turn(self, piece: Piece, loop: Loop | None, as_task: object) -> bool:
+        """Stand in the queue: a thread until it has its place, a task's piece alone."""
+        handle = piece[1]
+        parker: Parker | None = None
+        start: Parker | Callable[[], object]
+        with lock:
+            if not 0 <= self._limit <= self._running:
+                self._running += 1
+                return True
+            handle._state = QUEUED
+            if loop is None:
+                start = parker = Parker()
+            elif as_task:
+                start = partial(start_in_loop, loop, copy_context(), piece)
+            else:
+                start = partial(start_thread, copy_context(), piece)
+            self._queue.append((handle, start))
+        if parker is not None:
+            self._await_turn(handle, parker)
+        return parker is not None
 
     def _refuse(self) -> None:
         kind = type(self).__name__
@@ -217,96 +242,84 @@ class Crew(Bell):
                 self._release(handle)
             raise
 
-    def _begin(
-        self, handle: Handle[Any] | None, start: Parker | Callable[[], object]
-    ) -> None:
-        """Start a piece that has its place.
+    def _begin(self, handle: Handle[Any], start: Parker | Callable[[], object]) -> bool:
+        """Start a piece that has its place; False if it has ended by that.
 
         It is the piece that fails if no thread is to be had, or its loop is closed.
-        Then the next has its place: in a loop, as there may be thousands.
         """
-        while handle is not None:
-            handle._state = RUNNING
-            handle._ring()
-            if isinstance(start, Parker):
-                start.unpark()
-                return
-            try:
-                start()
-            except Exception as exc:
-                self._settle(handle, exc.with_traceback(None), None)
-                handle, start = self._hand_on(handle)
-            else:
-                return
+        handle._state = RUNNING
+        handle._ring()
+        if isinstance(start, Parker):
+            start.unpark()
+            return True
+        try:
+            start()
+        except Exception as exc:
+            if handle._scope is not None:
+                handle._scope.cancel()
+            self._settle(handle, exc.with_traceback(None))
+            return False
+        return True
 
     # -- ending ----------------------------------------------------------------
 
     def _settle(
-        self,
-        handle: Handle[Any],
-        error: BaseException,
-        scope: Scope | None,
-        *,
-        interrupted: bool = False,
+        self, handle: Handle[Any], error: BaseException, *, interrupted: bool = False
     ) -> None:
         """Keep what a piece has failed with."""
-        handle._error = error
-        handle._tb = error.__traceback__
+        failure = handle._failure = Failure(handle.name, error, handle._scope)
         if isinstance(error, KeyboardInterrupt | SystemExit):
             self._fatal = self._fatal or error
             self._stop(error)
         else:
-            self._failed(handle, scope, self._says_of(error, scope, interrupted))
+            ctx = handle._scope if interrupted else getattr(error, "ctx", None)
+            self._failed(failure, self._tells_of(ctx), interrupted=interrupted)
 
-    def _failed(self, handle: Handle[Any], scope: Scope | None, says: int) -> None:
-        """A piece has failed; `says` is what that says of the crew's end."""
+    def _failed(self, failure: Failure, whose: int, *, interrupted: bool) -> None:
+        """A piece has failed; `whose` end it tells of."""
         raise NotImplementedError
 
-    def _says_of(
-        self, error: BaseException, scope: Scope | None, interrupted: bool
-    ) -> int:
-        """What an error is: one of its own, or the crew's end, and where that was."""
+    def _tells_of(self, ctx: object) -> int:
+        """Whose end an error with this `ctx` tells of."""
         end = self._scope._ended()
-        ctx = scope if interrupted else getattr(error, "ctx", None)
         if end is None or not isinstance(ctx, Context):
-            return OWN
+            return ANOTHER
         theirs = ctx._tether_end_of()
         if theirs is not end and (
             theirs is None or end.source is None or theirs.source is not end.source
         ):
-            return OWN
+            return ANOTHER
         up = self._scope._up
         if end.source is None and (up is None or up._ended() is not end):
-            return ENDED_HERE
-        return INTERRUPTED_FROM_ABOVE if interrupted else ENDED_ABOVE
+            return OURS
+        return ABOVE
 
     def _release(self, handle: Handle[Any]) -> None:
         """A piece is done: its place goes to the next."""
-        after, start = self._hand_on(handle)
-        if after is not None:
-            self._begin(after, start)
-
-    def _hand_on(
-        self, handle: Handle[Any]
-    ) -> tuple[Handle[Any] | None, Parker | Callable[[], object]]:
-        after: tuple[Handle[Any] | None, Parker | Callable[[], object]] = _NOBODY
-        with lock:
-            self._pieces.pop(handle, None)
-            handle._state = DONE
-            handle._scope = handle._task = None
-            if self._queue:
-                after = self._queue.popleft()
-            else:
-                self._running -= 1
-            self._left -= 1
-            if self._hooked and not self._left:
-                self._hooked = False
-                self._scope._detach(self)
-        if handle._waiters is not None:
-            handle._ring()
-        if self._waiters is not None and not self._left:
-            self._ring()
-        return after
+        while True:  # what fails to start makes place for the next
+            after: Turn | None = None
+            lock.acquire()
+            try:
+                del self._pieces[handle]
+                handle._state = DONE
+                handle._scope = handle._task = None
+                if self._queue:
+                    after = self._queue.popleft()
+                else:
+                    self._running -= 1
+                self._left -= 1
+                if self._hooked and not self._left:
+                    self._hooked = False
+                    self._scope._detach(self)
+            finally:
+                lock.release()
+            if handle._waiters is not None:
+                handle._ring()
+            if self._waiters is not None and not self._left:
+                self._ring()
+            if after is None or self._begin(*after):
+                return
+            handle = after[0]
 
     def _watch(self) -> None:
         """A task is suspended: be told of the end, for it and all that come."""
@@ -335,8 +348,11 @@ class Crew(Bell):
     def _give_up(self, handle: Handle[Any], parker: Parker | None = None) -> None:
         """End a piece that was taken out of the queue, where its thread may wait."""
         error = Canceled(NEVER_STARTED.format(name=handle.name))
-        handle._error, handle._tb = error, None
+        handle._failure = Failure(handle.name, error, None)
+        if handle._scope is not None:
+            handle._scope.cancel()
         with lock:
+            handle._scope = None
             self._pieces.pop(handle, None)
             handle._state = GIVEN_UP
             self._left -= 1
@@ -404,8 +420,15 @@ class Crew(Bell):
         self._refuse()
         if self._scope._state != NEW:
             raise RuntimeError(GROUP_TWICE.format(kind=type(self).__name__))
-        enter(self._scope, owner=True)
-        self._base = self._foreign_cancels()
+        scope = self._scope
+        enter(scope, None)
+        stack = self._stack_here()
+        if stack is not None:
+            stack.cover(scope)
+            if anyio_tasks():
+                stack.note_anyio(scope)
+            scope._base = stack.task.cancelling()
+            self._base = self._foreign_cancels()
 
     def __exit__(
         self,
@@ -467,15 +490,16 @@ class Crew(Bell):
 
     def _leave(self, exc: BaseException | None, ended: BaseException | None) -> None:
         """End the block that was left by `exc`, its wait by `ended`; raise, or not."""
-        foreign = self._foreign_cancels() > self._base
+        foreign = (
+            isinstance(ended, asyncio.CancelledError)
+            and self._foreign_cancels() > self._base
+        )
         self._closed = LEFT_BLOCK
         try:
             self._scope.__exit__(None if ended is None else type(ended), ended, None)
         except BaseException as given:  # what our interruption has become
             ended = given
-        verdict = self._verdict(
-            exc, ended, foreign and isinstance(ended, asyncio.CancelledError)
-        )
+        verdict = self._verdict(ended, foreign=foreign)
         try:
             if verdict is not None and verdict is not exc:
                 raise_again(verdict, exc)
@@ -483,9 +507,9 @@ class Crew(Bell):
             del exc, ended, verdict
 
     def _verdict(
-        self, exc: BaseException | None, ended: BaseException | None, foreign: bool
+        self, ended: BaseException | None, *, foreign: bool
     ) -> BaseException | None:
-        """What the block raises: `exc` or None to leave that as it is."""
+        """What the block raises that `ended` so; `foreign`: others canceled its task."""
         raise NotImplementedError
 
     def _foreign_cancels(self) -> int:
@@ -505,9 +529,6 @@ def raise_again(error: BaseException, instead_of: BaseException | None) -> NoRet
         if isinstance(instead_of, asyncio.CancelledError | ContextError):
             error.__context__ = context
         del error, context, instead_of
-
-
-_NOBODY: tuple[None, Callable[[], object]] = (None, int)
 
 
 def _forked() -> None:

@@ -8,11 +8,9 @@ from typing import Concatenate, Never, ParamSpec, TypeVar, cast, final, overload
 
 from . import _loops
 from ._context import Context
-from ._crew import ENDED_HERE, INTERRUPTED_FROM_ABOVE, OWN, Crew, raise_again
-from ._errors import FAILED_TOO
-from ._handle import Handle, Unseen
+from ._crew import ABOVE, ANOTHER, OURS, Crew, raise_again
+from ._handle import Failure, Handle
 from ._interrupt import claim
-from ._scope import Scope
 from ._tree import lock
 
 P = ParamSpec("P")
@@ -53,7 +51,7 @@ class Group(Crew):
 
     def __init__(self, ctx: Context | None = None, limit: int | None = None) -> None:
         super().__init__(ctx, limit, None)
-        self._failures: list[Handle[object]] = []
+        self._failures: list[Failure] = []
         self._body_failed = False  # before any of the work
         self._lost = False  # whether work was interrupted by an end from above
 
@@ -84,7 +82,7 @@ class Group(Crew):
         for the place. From Python 3.12 on a task runs at once up to its first wait,
         unless the loop has a task factory of its own.
         """
-        return cast(Handle[object], self._launch(fn, args, kwargs))
+        return cast("Handle[object]", self._launch(fn, args, kwargs))
 
     @overload
     def try_go(
@@ -111,12 +109,12 @@ class Group(Crew):
     @property
     def error(self) -> BaseException | None:
         """The first error of the work so far: what `wait()` and the block raise."""
-        return self._failures[0].error if self._failures else None
+        return self._first()
 
     @property
     def errors(self) -> list[BaseException]:
         """All errors of the work so far, in the order in which they happened."""
-        return [one.error for one in self._failures if one.error is not None]
+        return [failure.see() for failure in self._failures]
 
     def wait(self) -> None:
         """Block this thread until all work has ended; raises the first error.
@@ -156,38 +154,31 @@ class Group(Crew):
 
     # -- errors ----------------------------------------------------------------
 
-    def _failed(self, handle: Handle[object], scope: Scope | None, says: int) -> None:
-        if says == INTERRUPTED_FROM_ABOVE:
-            self._lost = True  # the end itself will be raised, see 4.3
+    def _failed(self, failure: Failure, whose: int, *, interrupted: bool) -> None:
+        if whose == ABOVE and interrupted:
+            self._lost = True  # the end itself will be raised
             return
-        if says == ENDED_HERE and self._ending:
+        if whose == OURS and self._ending:
             return
-        error = handle._error
-        assert error is not None
         with lock:
             failures = self._failures
-            if any(one._error is error for one in failures):
-                return  # raised the cause of its end, which is the first error
-            failures.append(handle)
+            if any(one.error is failure.error for one in failures):
+                return  # it has raised the cause of its end: the first error
+            failures.append(failure)
             first = failures[0]
-        if first is handle:
-            handle._unseen = Unseen(handle, scope)
+        if first is failure:
+            failure.logged = True
             self._ending = True
-            self._scope.cancel(error)
-        elif first._error is not None:
-            first._error.add_note(_note(handle))
+            self._scope.cancel(failure.error)
+        else:
+            first.error.add_note(failure.note())
 
     def _first(self) -> BaseException | None:
         """The first error, to be raised."""
-        if not self._failures:
-            return None
-        first = self._failures[0]
-        first._see()
-        error = first._error
-        return None if error is None else error.with_traceback(first._tb)
+        return self._failures[0].see() if self._failures else None
 
     def _error_from_above(self) -> BaseException | None:
-        """For work that was interrupted from above, and so has no error of its own.
+        """For work that was interrupted from above: it has no error of its own.
 
         In a task, if the end is that of an enclosing block, the interruption itself.
         """
@@ -197,30 +188,23 @@ class Group(Crew):
         return claim(end) or self._scope._tether_error(end)
 
     def _stop(self, exc: BaseException) -> None:
-        if (
-            not self._failures
-            and isinstance(exc, Exception)
-            and self._says_of(exc, None, False) == OWN
-        ):
-            self._body_failed = True
+        if isinstance(exc, Exception) and not self._failures:
+            ctx = getattr(exc, "ctx", None)
+            self._body_failed = self._tells_of(ctx) == ANOTHER
         super()._stop(exc)
 
     def _verdict(
-        self, exc: BaseException | None, ended: BaseException | None, foreign: bool
+        self, ended: BaseException | None, *, foreign: bool
     ) -> BaseException | None:
         if self._fatal is not None:
             return self._fatal
         if ended is None:
             return self._first() or self._error_from_above()
-        goes_on = foreign or not isinstance(ended, Exception | asyncio.CancelledError)
-        if not goes_on and not self._body_failed and self._failures:
+        passes = foreign or not isinstance(ended, Exception | asyncio.CancelledError)
+        if self._failures and not passes and not self._body_failed:
             return self._first()
-        for handle in self._failures:
-            handle._see()
-            if handle._error is not ended:
-                ended.add_note(_note(handle))
+        for failure in self._failures:
+            failure.seen = True
+            if failure.error is not ended:
+                ended.add_note(failure.note())
         return ended
-
-
-def _note(handle: Handle[object]) -> str:
-    return FAILED_TOO.format(name=handle.name, error=repr(handle._error))

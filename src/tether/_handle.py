@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from types import CodeType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, final
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, final
 
 from . import _describe, _loops
 from ._bell import Bell
-from ._errors import HANDLE_BY_HAND, OF_ROOT, TOO_EARLY, UNSEEN
+from ._errors import FAILED_TOO, HANDLE_BY_HAND, OF_ROOT, TOO_EARLY, UNSEEN
 
 if TYPE_CHECKING:
     from ._context import Context
@@ -37,21 +37,16 @@ class Handle(Bell, Generic[T_co]):
     """
 
     __slots__ = (
-        *("__weakref__", "_code", "_error", "_lasti", "_scope", "_state", "_task"),
-        *("_tb", "_unseen", "_value", "name"),
+        *("__weakref__", "_failure", "_scope", "_state", "_task", "_value", "name"),
     )
 
     name: str
     """The name of the function that does the work."""
 
-    _code: CodeType  # where it was started, as in the nodes of the tree
-    _error: BaseException | None
-    _lasti: int
-    _scope: Scope | None  # while it runs
+    _failure: Failure | None
+    _scope: Scope | None  # until it has ended
     _state: int
     _task: object  # while it runs: loops have only weak references to tasks
-    _tb: TracebackType | None
-    _unseen: Unseen | None  # logs the error if nobody asks for it
     _value: T_co
 
     def __new__(cls) -> Self:
@@ -68,8 +63,11 @@ class Handle(Bell, Generic[T_co]):
         Work that the end of its context has interrupted has failed with that end, a
         `Canceled` or `DeadlineExceeded`, and so has work that somebody else canceled.
         """
-        self._see()
-        return self._error
+        failure = self._failure
+        if failure is None:
+            return None
+        failure.seen = True
+        return failure.error
 
     def result(self) -> T_co:
         """What the function returned; raises what it raised.
@@ -80,14 +78,13 @@ class Handle(Bell, Generic[T_co]):
         if self._state < DONE:
             state = _STATES[self._state]
             raise RuntimeError(TOO_EARLY.format(name=self.name, state=state))
-        error = self._error
-        if error is None:
+        failure = self._failure
+        if failure is None:
             return self._value
-        self._see()
         try:
-            raise error.with_traceback(self._tb)
+            raise failure.see()
         finally:
-            del self, error  # the traceback holds this frame
+            del self, failure  # the traceback holds this frame
 
     def wait(self, ctx: Context | None = None) -> T_co:
         """Block this thread until it has ended; then as `result()`.
@@ -117,59 +114,51 @@ class Handle(Bell, Generic[T_co]):
         if self._state == GIVEN_UP:
             self.result()
 
-    def _see(self) -> None:
-        """Somebody knows of the error."""
-        unseen = self._unseen
-        if unseen is not None:
-            unseen.error = None
-            self._unseen = None
-
     def _has_left_the_queue(self) -> bool:
         return self._state != QUEUED
 
     def __repr__(self) -> str:
-        failed = " with an error" if self._error is not None else ""
+        failed = " with an error" if self._failure is not None else ""
         return f"<Handle of {self.name}: {_STATES[self._state]}{failed}>"
 
 
 @final
-class Unseen:
-    """Logs the failure of a piece whose handle is collected before anybody asked.
+class Failure:
+    """What a piece has failed with.
 
-    As asyncio does it, but an object of its own: so what succeeds pays nothing.
+    It logs that, if it is `logged` and nobody has asked for it when the handle is
+    collected. As asyncio does it, but by an object of its own: success pays nothing.
     """
 
-    __slots__ = ("_code", "_lasti", "ctx", "error", "name", "trace")
+    __slots__ = ("ctx", "error", "logged", "name", "seen", "trace")
 
-    def __init__(self, handle: Handle[object], ctx: Scope | None) -> None:
-        self.name = handle.name
-        self.error = handle._error
-        self.trace = handle._tb
+    def __init__(self, name: str, error: BaseException, ctx: Scope | None) -> None:
+        self.name = name
+        self.error = error
+        self.trace: TracebackType | None = error.__traceback__
         self.ctx = ctx
-        self._code, self._lasti = handle._code, handle._lasti
+        self.logged = False
+        self.seen = False
+
+    def see(self) -> BaseException:
+        """The error, to be raised: with the traceback that it had at first."""
+        self.seen = True
+        return self.error.with_traceback(self.trace)
+
+    def note(self) -> str:
+        """For the error that it came after."""
+        return FAILED_TOO.format(name=self.name, error=repr(self.error))
 
     def __del__(self) -> None:
-        if self.error is None:
+        if self.seen or not self.logged:
             return
-        label = "" if self.ctx is None else self.ctx.label
-        text = UNSEEN.format(
-            name=self.name,
-            site=_describe.site(cast(Any, self)),
-            label=OF_ROOT.format(label=label) if label else "",
-        )
+        site = label = ""
+        if self.ctx is not None:
+            site, label = _describe.site(self.ctx), self.ctx.label
         logging.getLogger("tether").error(
-            text,
+            UNSEEN.format(
+                name=self.name, site=site, label=label and OF_ROOT.format(label=label)
+            ),
             exc_info=(type(self.error), self.error, self.trace),
             extra={"ctx": self.ctx},
         )
-
-
-def new_handle(name: str, code: CodeType, lasti: int) -> Handle[object]:
-    handle: Handle[object] = object.__new__(Handle)
-    handle.name = name
-    handle._code = code
-    handle._lasti = lasti
-    handle._state = RUNNING
-    handle._error = handle._scope = handle._task = handle._unseen = None
-    handle._waiters = None
-    return handle

@@ -22,9 +22,10 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context as Variables
 from functools import partial
 from inspect import iscoroutinefunction
-from types import CoroutineType, TracebackType, coroutine
-from typing import TYPE_CHECKING, Any, cast
+from types import CoroutineType, coroutine
+from typing import TYPE_CHECKING, Any
 
+from . import _clock
 from ._clock import INF
 from ._current import var as _current
 from ._errors import (
@@ -35,18 +36,17 @@ from ._errors import (
     Canceled,
 )
 from ._handle import DONE, GIVEN_UP, Handle
-from ._interrupt import anyio_tasks, current_stack
-from ._keys import Value
+from ._interrupt import current_stack
 from ._loops import EMPTY, Loop
 from ._scope import Scope
-from ._tree import ENTERED, GIL, lock
+from ._tree import ENTERED, GIL, NEW, lock
 
 if TYPE_CHECKING:
     from ._crew import Crew
 
-Work = Callable[..., object]
-# The crew, the handle, the function, its arguments, the values of the context.
-Piece = tuple["Crew", Handle[Any], Work, tuple[Any, ...], dict[str, Any], Value | None]
+Work = Callable[..., Any]
+# The crew, the handle, the scope, the function and its arguments.
+Piece = tuple["Crew", Handle[Any], Scope, Work, tuple[Any, ...], dict[str, Any]]
 
 EAGER = sys.version_info >= (3, 12)
 # A task that is started eagerly runs in the frame of who started it. Tasks that start
@@ -54,11 +54,7 @@ EAGER = sys.version_info >= (3, 12)
 DEEPEST = 16
 
 
-class _Depth(threading.local):
-    now = 0
-
-
-_depth = _Depth()
+_depth: dict[int, int] = {}  # by loop
 
 # -- starting --------------------------------------------------------------------
 
@@ -76,9 +72,9 @@ def start_thread(variables: Variables, piece: Piece) -> None:
 
 def start_in_loop(loop: Loop, variables: Variables, piece: Piece) -> None:
     """Start a task in its loop; from any thread. `RuntimeError` if that is closed."""
-    crew, handle, *_ = piece
-    coro = prime(piece)
-    start = partial(start_task, crew, handle, coro, loop, variables)
+    _, handle, *_ = piece
+    coro = _prime(piece)
+    start = partial(_start_primed, loop, variables, piece, coro)
     try:
         loop.call_soon_threadsafe(start, context=EMPTY)
     except RuntimeError:
@@ -87,36 +83,51 @@ def start_in_loop(loop: Loop, variables: Variables, piece: Piece) -> None:
         raise
 
 
-def prime(piece: Piece) -> Coroutine[Any, None, None]:
+def start_task(loop: Loop, piece: Piece) -> None:
+    """Start a task in the running loop, at once where that is possible."""
+    crew, handle, *_ = piece
+    key = id(loop)
+    depth = _depth.get(key, 0)
+    if not EAGER or depth >= DEEPEST or loop.get_task_factory() is not None:
+        _start_primed(loop, None, piece, _prime(piece))
+        return
+    coro = _work_async(*piece, False)  # needs no priming: nothing can come before it
+    _depth[key] = depth + 1
+    try:
+        task = asyncio.Task(  # type: ignore[call-arg,unused-ignore]
+            coro, loop=loop, name=handle.name, eager_start=True
+        )
+    finally:
+        if depth:
+            _depth[key] = depth
+        else:
+            del _depth[key]
+    if handle._state < DONE:
+        handle._task = task
+        if not crew._hooked:
+            crew._watch()
+
+
+def _prime(piece: Piece) -> Coroutine[Any, None, None]:
     """The coroutine of a piece, suspended inside its `try`."""
-    coro = _work_async(*piece)
+    coro = _work_async(*piece, True)
     coro.send(None)
     return coro
 
 
-def start_task(
-    crew: Crew,
-    handle: Handle[Any],
-    coro: Coroutine[Any, None, None],
+def _start_primed(
     loop: Loop,
     variables: Variables | None,
+    piece: Piece,
+    coro: Coroutine[Any, None, None],
 ) -> None:
-    """Start a task in the running loop, at once where that is possible."""
-    name = handle.name
+    crew, handle, *_ = piece
     task: asyncio.Task[None]
     try:
-        if loop.get_task_factory() is not None:
-            task = loop.create_task(coro, name=name, context=variables)
-        elif EAGER and (depth := _depth.now) < DEEPEST:
-            _depth.now = depth + 1
-            try:
-                task = asyncio.Task(  # type: ignore[call-arg,unused-ignore]
-                    coro, loop=loop, name=name, context=variables, eager_start=True
-                )
-            finally:
-                _depth.now = depth
+        if loop.get_task_factory() is None:
+            task = asyncio.Task(coro, loop=loop, name=handle.name, context=variables)
         else:
-            task = asyncio.Task(coro, loop=loop, name=name, context=variables)
+            task = loop.create_task(coro, name=handle.name, context=variables)
     except Exception as exc:  # of a factory, or of a loop that is closing
         try:
             coro.throw(exc)
@@ -134,15 +145,14 @@ def start_task(
 def _work(
     crew: Crew,
     handle: Handle[Any],
+    scope: Scope,
     fn: Work,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    values: Value | None,
 ) -> None:
     """A piece in a thread."""
-    scope: Scope | None = None
     try:
-        scope = _open(crew, handle, values)
+        enter(scope, crew._timeout)
         value = fn(scope, *args, **kwargs)
         if isinstance(value, CoroutineType):
             value.close()
@@ -158,17 +168,18 @@ def _work(
 async def _work_async(
     crew: Crew,
     handle: Handle[Any],
+    scope: Scope,
     fn: Work,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    values: Value | None,
+    primed: bool,
 ) -> None:
     """A piece in a task."""
-    scope: Scope | None = None
     try:
-        await _primed()
-        scope = _open(crew, handle, values)
-        handle._value = await cast(Any, fn)(scope, *args, **kwargs)
+        if primed:
+            await _ready()
+        enter(scope, crew._timeout)
+        handle._value = await fn(scope, *args, **kwargs)
     except BaseException as exc:
         if handle._state == GIVEN_UP or _fail(crew, handle, scope, exc):
             raise
@@ -178,56 +189,50 @@ async def _work_async(
 
 
 @coroutine
-def _primed() -> Generator[None, None, None]:
+def _ready() -> Generator[None, None, None]:
     yield
 
 
-def _open(crew: Crew, handle: Handle[Any], values: Value | None) -> Scope:
-    """The context of a piece, entered: also where it is over, as in Go."""
-    if crew._timeout is None:
-        scope = crew._scope.with_cancel()
-    else:
-        scope = crew._scope.with_timeout(crew._timeout)
-    scope._code = handle._code
-    scope._lasti = handle._lasti
-    if values is not None:
-        scope._values = values
-    handle._scope = scope
-    enter(scope)
-    return scope
+def enter(scope: Scope, timeout: float | None) -> None:
+    """Open the block of a piece, also where it is over: then it is interrupted.
 
-
-def enter(scope: Scope, *, owner: bool = False) -> None:
-    """Open the block of a scope, even where it is over: it is interrupted then.
-
-    Otherwise as `Scope.__enter__`. That of an `owner` may stand inside other blocks.
+    Otherwise as `Scope.__enter__` in a task without other blocks.
     """
-    scope._state = ENTERED
+    if timeout is not None:
+        now = _clock.now()
+        if now + timeout <= scope._deadline:
+            scope._deadline, scope._span, scope._cause = now + timeout, timeout, None
     stack = current_stack()
     if stack is not None:
-        scope._base = stack.task.cancelling()
+        scope._base = 0
         stack.blocks.append(scope)
         if GIL:
             scope._tether_stack = stack
         else:  # as in 7 of `_tree`: whoever ends the crew sees the stack, or we the end
             with lock:
                 scope._tether_stack = stack
-        if owner:
-            stack.cover(scope)
-            if anyio_tasks():
-                stack.note_anyio(scope)
         if scope._deadline != INF:
             stack.timers.add(scope)
         if scope._ended() is not None:
             stack._fire()
+    scope._state = ENTERED
     scope._token = _current.set(scope)
 
 
-def _fail(
-    crew: Crew, handle: Handle[Any], scope: Scope | None, exc: BaseException
-) -> bool:
+def _fail(crew: Crew, handle: Handle[Any], scope: Scope, exc: BaseException) -> bool:
     """A piece ends with an exception; whether its task must know of it."""
-    error, interrupted = _leave(scope, exc)
+    trace = exc.__traceback__
+    trace = None if trace is None else trace.tb_next
+    error = exc.with_traceback(trace)
+    interrupted = False
+    if scope._state == NEW:
+        scope.cancel()  # its task was canceled before it could begin
+    else:
+        try:
+            scope.__exit__(type(exc), exc, trace)
+        except BaseException as given:
+            error = given.with_traceback(trace)
+            interrupted = True
     foreign = not interrupted and isinstance(
         exc, asyncio.CancelledError | GeneratorExit
     )
@@ -236,22 +241,9 @@ def _fail(
         text = LOOP_WENT if went else CANCELED_ELSEWHERE
         error = Canceled(text.format(name=handle.name))
         error.__cause__ = exc
-    crew._settle(handle, error, scope, interrupted=interrupted)
+    crew._settle(handle, error, interrupted=interrupted)
     crew._release(handle)
     return foreign or isinstance(error, KeyboardInterrupt | SystemExit)
-
-
-def _leave(scope: Scope | None, exc: BaseException) -> tuple[BaseException, bool]:
-    """What `exc` is outside of the scope, and whether the scope was interrupted."""
-    trace: TracebackType | None = exc.__traceback__
-    trace = None if trace is None else trace.tb_next
-    exc.__traceback__ = trace
-    if scope is not None:
-        try:
-            scope.__exit__(type(exc), exc, trace)
-        except BaseException as given:
-            return given.with_traceback(trace), True
-    return exc, False
 
 
 # -- functions -------------------------------------------------------------------

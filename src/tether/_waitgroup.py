@@ -10,16 +10,16 @@ from . import _foreign, _loops
 from ._checks import seconds_, whole_
 from ._clock import Parker
 from ._context import Context
-from ._crew import ENDED_HERE, Crew, raise_again
+from ._crew import Crew, raise_again
 from ._errors import (
     LEFT_OVER,
     NEGATIVE_COUNTER,
     NOT_A_CONTEXT,
     WAS_DRAINED,
+    Canceled,
 )
-from ._handle import Handle, Unseen
+from ._handle import Failure, Handle
 from ._keys import Value
-from ._scope import Scope
 from ._tree import Node, lock
 
 P = ParamSpec("P")
@@ -91,7 +91,7 @@ class WaitGroup(Crew):
         self, fn: Callable[..., object], /, *args: object, **kwargs: object
     ) -> Handle[object]:
         """Start `fn(ctx, *args)`, as `Group.go`; it is kept for `outcomes`."""
-        handle = cast(Handle[object], self._launch(fn, args, kwargs))
+        handle = cast("Handle[object]", self._launch(fn, args, kwargs))
         self._outcomes.append(handle)
         return handle
 
@@ -167,7 +167,7 @@ class WaitGroup(Crew):
             [('ann', 'paid', False)]
         """
         return cast(
-            Handle[object], self._launch(fn, args, kwargs, values=_values_of(ctx))
+            "Handle[object]", self._launch(fn, args, kwargs, values=_values_of(ctx))
         )
 
     @overload
@@ -241,7 +241,7 @@ class WaitGroup(Crew):
     def results(self) -> list[object]:
         """The results of those that have succeeded, in the order of `outcomes`."""
         return [
-            one.result() for one in self.outcomes if one.done() and one._error is None
+            one.result() for one in self.outcomes if one.done() and one._failure is None
         ]
 
     # -- waiting ---------------------------------------------------------------
@@ -316,12 +316,12 @@ class WaitGroup(Crew):
 
     # -- ends ------------------------------------------------------------------
 
-    def _failed(self, handle: Handle[object], scope: Scope | None, says: int) -> None:
-        if says != ENDED_HERE or not self._ending:
-            handle._unseen = Unseen(handle, scope)
+    def _failed(self, failure: Failure, whose: int, *, interrupted: bool) -> None:
+        # What the drain has cut it has named itself.
+        failure.logged = not (self._ending and isinstance(failure.error, Canceled))
 
     def _verdict(
-        self, exc: BaseException | None, ended: BaseException | None, foreign: bool
+        self, ended: BaseException | None, *, foreign: bool
     ) -> BaseException | None:
         return self._fatal or ended
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.conformance import acting, constructors, looking
+from tests.conformance import acting, constructors, grouping, looking
 from tests.conformance.compare import Difference, Raised, agree, shown
 from tests.conformance.grammar import BadVectorsError, Step
 from tests.conformance.user_made import Own, Root, WrapDone
@@ -21,6 +21,7 @@ _STEPS: dict[str, Callable[[World, Step], object]] = {
     **constructors.STEPS,
     **acting.STEPS,
     **looking.STEPS,
+    **grouping.STEPS,
 }
 
 # Real seconds that work may take to end once everything is canceled.

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance.grammar import BadVectorsError, Step, check_step, needs
+from tests.conformance.grammar import WAITING, BadVectorsError, Step, check_step, needs
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Scenario:
 
     @property
     def waits(self) -> bool:
-        """Whether the script itself waits for a context."""
-        return any(step["op"] == "wait" for step in self.steps)
+        """Whether the script itself waits for a context, or has groups to wait for."""
+        return any(step["op"] in WAITING for step in self.steps)
 
     @property
     def place(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, TypeVar
 
 from tests.conformance.work import Work
 from tests.conformance.world import Way
+from tether import background
 from tether.testing import VirtualClock
 
 if TYPE_CHECKING:
@@ -44,6 +45,20 @@ class Threads:
     ) -> None:
         self._work.start(f"waiter {name}", lambda: woke(ctx.wait(seconds)))
 
+    def beside(
+        self,
+        name: str,
+        call: Callable[[], object],
+        call_async: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._work.start(name, call)
+
+    async def sleep(self, seconds: float) -> None:
+        background().sleep(seconds)
+
+    async def wait_here(self, ctx: Context, seconds: float) -> bool:
+        return ctx.wait(seconds)
+
 
 class Asyncio:
     """The script in one task, each waiter in one of its own."""
@@ -72,19 +87,39 @@ class Asyncio:
         seconds: float | None,
         woke: Callable[[bool], None],
     ) -> None:
-        token = self._work.began(f"waiter {name}")
-
         async def waiter() -> None:
+            woke(await ctx.wait_async(seconds))
+
+        self.beside(f"waiter {name}", lambda: None, waiter)
+
+    def beside(
+        self,
+        name: str,
+        call: Callable[[], object],
+        call_async: Callable[[], Awaitable[object]],
+    ) -> None:
+        token = self._work.began(name)
+
+        async def body() -> None:
             failure = None
             try:
-                woke(await ctx.wait_async(seconds))
+                await call_async()
             except Exception as exc:
                 failure = exc
             self._work.ended(token, failure)
 
-        task = asyncio.get_running_loop().create_task(waiter(), name=f"waiter {name}")
+        task = asyncio.get_running_loop().create_task(body(), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def sleep(self, seconds: float) -> None:
+        await background().sleep_async(seconds)
+
+    async def wait_here(self, ctx: Context, seconds: float) -> bool:
+        try:
+            return await ctx.wait_async(seconds)
+        except asyncio.CancelledError:  # interrupted by tether: the context is done
+            return True
 
 
 Player = Callable[[Way, Work], Coroutine[None, None, T]]

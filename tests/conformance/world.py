@@ -9,7 +9,7 @@ from typing import Protocol
 from tests.conformance.grammar import BadVectorsError
 from tests.conformance.naming import Errors, Keys
 from tests.conformance.work import Log, Work
-from tether import Context, background, todo
+from tether import Context, Group, WaitGroup, background, todo
 
 # One scenario millisecond in seconds: exact in floats, so equal instants are equal.
 MS = 1 / 1024
@@ -40,6 +40,20 @@ class Way(Protocol):
         woke: Callable[[bool], None],
     ) -> None: ...
 
+    def beside(
+        self,
+        name: str,
+        call: Callable[[], object],
+        call_async: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Makes one of the two calls, as work: the first in a thread."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps in the work that calls it."""
+
+    async def wait_here(self, ctx: Context, seconds: float) -> bool:
+        """Waits in the work that calls it; whether the context is done."""
+
 
 class World:
     """The names of one scenario, and its log, clock and work."""
@@ -51,6 +65,9 @@ class World:
         self.keys = Keys()
         self.log = Log(self.now)
         self.stops: dict[str, Future[Stop]] = {}
+        self.groups: dict[str, Group | WaitGroup] = {}
+        self.group_ctx: dict[str, str] = {}  # by the groups that have a context
+        self.returned: float | int = 0  # when the last call that may wait did
         # What observing `*` shows: without roots and members of chains and fans.
         self.shown: list[str] = []
         # Contexts that can never be done, as the script tells: Go's Done is nil.
@@ -97,6 +114,12 @@ class World:
             self.shown.append(name)
         if endless:
             self.endless.add(name)
+
+    def add_group(self, name: str, group: Group | WaitGroup) -> None:
+        """Gives a new group its name."""
+        if name in self.groups:
+            raise BadVectorsError(f"the group {name!r} is made twice")
+        self.groups[name] = group
 
     def made(self) -> list[Context]:
         """Every context that the script made, in order."""

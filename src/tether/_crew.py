@@ -15,18 +15,17 @@ Invariants
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from functools import partial
 from inspect import CO_COROUTINE
 from types import TracebackType
-from typing import Any, NoReturn, Self, cast
+from typing import Any, Never, Self
 
-from . import _clock
+from . import _block, _clock
 from ._bell import Bell
 from ._checks import limit_
 from ._clock import INF, Parker
@@ -37,8 +36,6 @@ from ._errors import (
     GROUP_IS_OVER,
     GROUP_NOT_IN_A_TASK,
     GROUP_OF_THE_PARENT,
-    GROUP_TWICE,
-    LEFT_BLOCK,
     LIMIT_IS_ZERO,
     LIMIT_WHILE_ACTIVE,
     NEEDS_A_LOOP,
@@ -47,16 +44,13 @@ from ._errors import (
     THREADS_ONLY,
     WAITS_FOR_ITSELF,
     Canceled,
-    ContextError,
 )
 from ._handle import DONE, GIVEN_UP, QUEUED, RUNNING, Failure, Handle
-from ._interrupt import Stack, anyio_tasks
 from ._keys import Value
 from ._loops import Loop, current_task, running_loop
 from ._piece import (
     Piece,
     Work,
-    enter,
     is_async,
     name_of,
     start_in_loop,
@@ -64,7 +58,7 @@ from ._piece import (
     start_thread,
 )
 from ._scope import Scope, _derive, current
-from ._tree import NEW, Node, lock
+from ._tree import Node, lock
 
 # Whose end the error of a piece may tell of.
 ANOTHER, OURS, ABOVE = range(3)
@@ -108,7 +102,7 @@ class Crew(Bell):
         self._fatal: BaseException | None = None  # an exit that a piece asked for
         self._ending = False  # whether it was the crew that has ended its context
         self._threads = False  # whether the block is a plain with
-        self._left = self._running = self._shed = 0
+        self._left = self._running = self._shed = self._base = 0
         self._pieces: dict[Handle[Any], None] = {}
         # A thread waits for its place itself; a task's piece is started by who has it.
         self._queue: deque[Turn] = deque()
@@ -382,53 +376,22 @@ class Crew(Bell):
                 raise RuntimeError(WAITS_FOR_ITSELF.format(name=name, kind=kind))
             node = node._up
 
-    def _mute(self) -> bool:
-        """From now on the crew's own end does not interrupt the task that is here."""
-        stack = self._stack_here()
-        if stack is None or self._scope in stack._told:
-            return False
-        stack._told[self._scope] = 0
-        stack.slow = True
-        return True
-
-    def _unmute(self) -> None:
-        stack = self._stack_here()
-        if stack is not None and self._scope._ended() is None:
-            stack._told.pop(self._scope, None)
-
-    def _stack_here(self) -> Stack | None:
-        """The stack of the task that is in the block, if that is the one that runs."""
-        stack = cast("Stack | None", self._scope._tether_stack)
-        return stack if stack is not None and stack.is_current() else None
-
-    # -- the block -------------------------------------------------------------
+    # -- the block of its owner, see _block ------------------------------------
 
     def __enter__(self) -> Self:
         if running_loop() is not None:
             raise RuntimeError(GROUP_IN_A_TASK)
-        self._enter()
+        self._refuse()
+        _block.enter(self)
         self._threads = True
         return self
 
     async def __aenter__(self) -> Self:
         if current_task() is None:
             raise RuntimeError(GROUP_NOT_IN_A_TASK)
-        self._enter()
-        return self
-
-    def _enter(self) -> None:
         self._refuse()
-        if self._scope._state != NEW:
-            raise RuntimeError(GROUP_TWICE.format(kind=type(self).__name__))
-        scope = self._scope
-        enter(scope, None)
-        stack = self._stack_here()
-        if stack is not None:
-            stack.cover(scope)
-            if anyio_tasks():
-                stack.note_anyio(scope)
-            scope._base = stack.task.cancelling()
-            self._base = self._foreign_cancels()
+        _block.enter(self)
+        return self
 
     def __exit__(
         self,
@@ -436,99 +399,38 @@ class Crew(Bell):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        ended = exc
-        try:
-            if exc is not None:
-                self._stop(exc)
-            try:
-                self._park(self._is_idle if exc is not None else self._is_done)
-            except BaseException as again:  # Ctrl-C; at a second one nobody waits
-                ended = again
-                self._stop(again)
-                try:
-                    self._park(self._is_idle)
-                except BaseException as once_more:
-                    ended = once_more
-            self._leave(exc, ended)
-        finally:
-            del exc, ended, tb, self  # a traceback holds this frame
+        _block.leave(self, exc)
 
-    async def __aexit__(
+    def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         tb: TracebackType | None,
-    ) -> None:
-        ended = exc
-        try:
-            if exc is not None:
-                self._stop(exc)
-            over = self._is_idle if exc is not None else self._is_done
-            if not over():
-                self._mute()
-            while not over():
-                try:
-                    await self._pause(over)
-                except asyncio.CancelledError as again:
-                    ended = again
-                    self._stop(again)
-                    over = self._is_idle
-                except BaseException as again:  # the coroutine is closed
-                    ended = again
-                    self._stop(again)
-                    break
-            self._leave(exc, ended)
-        finally:
-            del exc, ended, tb, self
+    ) -> Coroutine[object, Never, None]:
+        return _block.leave_async(self, exc)
 
     def _stop(self, exc: BaseException) -> None:
-        """End the work, as its owner cannot wait any longer."""
+        """End the work: `exc` keeps its owner from waiting for it."""
         self._ending = True
-        self._scope.cancel(
-            exc if isinstance(exc, KeyboardInterrupt | SystemExit) else None
-        )
+        fatal = isinstance(exc, KeyboardInterrupt | SystemExit)
+        self._scope.cancel(exc if fatal else None)
 
-    def _leave(self, exc: BaseException | None, ended: BaseException | None) -> None:
-        """End the block that was left by `exc`, its wait by `ended`; raise, or not."""
-        foreign = (
-            isinstance(ended, asyncio.CancelledError)
-            and self._foreign_cancels() > self._base
-        )
-        self._closed = LEFT_BLOCK
-        try:
-            self._scope.__exit__(None if ended is None else type(ended), ended, None)
-        except BaseException as given:  # what our interruption has become
-            ended = given
-        verdict = self._verdict(ended, foreign=foreign)
-        try:
-            if verdict is not None and verdict is not exc:
-                raise_again(verdict, exc)
-        finally:
-            del exc, ended, verdict
+    def _close(self, why: str, *, at_once: bool) -> bool:
+        """Refuse work from now on; False, and nothing, if some has come meanwhile."""
+        with lock:
+            if self._left and not at_once:
+                return False
+            self._closed = self._closed or why
+            return True
 
     def _verdict(
         self, ended: BaseException | None, *, foreign: bool
     ) -> BaseException | None:
-        """What the block raises that `ended` so; `foreign`: others canceled its task."""
+        """What a block raises that ends with `ended`.
+
+        `foreign`: it is the cancel of somebody else, which passes through untouched.
+        """
         raise NotImplementedError
-
-    def _foreign_cancels(self) -> int:
-        """How often others have canceled the task that is in the block."""
-        stack = self._stack_here()
-        return (
-            0 if stack is None else stack.task.cancelling() - sum(stack._told.values())
-        )
-
-
-def raise_again(error: BaseException, instead_of: BaseException | None) -> NoReturn:
-    """Raise what was raised before, as if it had not met an interruption."""
-    context = error.__context__
-    try:
-        raise error
-    finally:
-        if isinstance(instead_of, asyncio.CancelledError | ContextError):
-            error.__context__ = context
-        del error, context, instead_of
 
 
 def _forked() -> None:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Concatenate, Never, ParamSpec, TypeVar, cast, final, overload
 
-from . import _loops
+from . import _block, _loops
 from ._context import Context
-from ._crew import ABOVE, ANOTHER, OURS, Crew, raise_again
+from ._crew import ABOVE, ANOTHER, OURS, Crew
 from ._handle import Failure, Handle
 from ._interrupt import claim
 from ._tree import lock
@@ -135,20 +135,20 @@ class Group(Crew):
         block.
         """
         self._refuse_to_wait("wait_async")
-        muted = self._mute()
+        muted = _block.mute(self)
         try:
             await self._pause(self._is_idle)
             self._conclude()
         finally:
             if muted:
-                self._unmute()
+                _block.unmute(self)
 
     def _conclude(self) -> None:
         self._scope.cancel()
         error = self._fatal or self._first() or self._error_from_above()
         try:
             if error is not None:
-                raise_again(error, None)
+                _block.raise_again(error, None)
         finally:
             del error, self
 

@@ -6,7 +6,7 @@ not hooked into the tree: the crew is, once for all of its tasks, and passes the
 own.
 
 What is to be done at the end is done by the thread or coroutine that does the work. A
-coroutine is brought into its `try` before a task gets it (`prime`), so a task that is
+coroutine is brought into its `try` before a task gets it, so a task that is
 canceled before its first step, or collected with its loop, ends its piece too.
 
 The traceback of what a piece fails with begins in the user's function. So no exception
@@ -19,7 +19,9 @@ import asyncio
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import Context as Variables
+from contextvars import copy_context
 from functools import partial
 from inspect import iscoroutinefunction
 from types import CoroutineType, coroutine
@@ -72,67 +74,68 @@ def start_thread(variables: Variables, piece: Piece) -> None:
 
 def start_in_loop(loop: Loop, variables: Variables, piece: Piece) -> None:
     """Start a task in its loop; from any thread. `RuntimeError` if that is closed."""
-    _, handle, *_ = piece
-    coro = _prime(piece)
-    start = partial(_start_primed, loop, variables, piece, coro)
+    coro = _work_async(*piece, primed=True)
+    coro.send(None)  # into its try
+    start = partial(_start, loop, piece, coro, variables)
     try:
         loop.call_soon_threadsafe(start, context=EMPTY)
     except RuntimeError:
-        handle._state = GIVEN_UP
+        piece[1]._state = GIVEN_UP
         coro.close()
         raise
 
 
 def start_task(loop: Loop, piece: Piece) -> None:
     """Start a task in the running loop, at once where that is possible."""
-    crew, handle, *_ = piece
     key = id(loop)
     depth = _depth.get(key, 0)
-    if not EAGER or depth >= DEEPEST or loop.get_task_factory() is not None:
-        _start_primed(loop, None, piece, _prime(piece))
+    if depth >= DEEPEST:
+        start_in_loop(loop, copy_context(), piece)
         return
-    coro = _work_async(*piece, False)  # needs no priming: nothing can come before it
     _depth[key] = depth + 1
     try:
-        task = asyncio.Task(  # type: ignore[call-arg,unused-ignore]
-            coro, loop=loop, name=handle.name, eager_start=True
-        )
+        if EAGER and loop.get_task_factory() is None:
+            coro = _work_async(*piece, primed=False)  # nothing can come before it
+            _watch(
+                piece,
+                asyncio.Task(  # type: ignore[call-arg,unused-ignore]
+                    coro, loop=loop, name=piece[1].name, eager_start=True
+                ),
+            )
+        else:
+            coro = _work_async(*piece, primed=True)
+            coro.send(None)
+            _start(loop, piece, coro, None)
     finally:
         if depth:
             _depth[key] = depth
         else:
             del _depth[key]
-    if handle._state < DONE:
-        handle._task = task
-        if not crew._hooked:
-            crew._watch()
 
 
-def _prime(piece: Piece) -> Coroutine[Any, None, None]:
-    """The coroutine of a piece, suspended inside its `try`."""
-    coro = _work_async(*piece, True)
-    coro.send(None)
-    return coro
-
-
-def _start_primed(
+def _start(
     loop: Loop,
-    variables: Variables | None,
     piece: Piece,
     coro: Coroutine[Any, None, None],
+    variables: Variables | None,
 ) -> None:
-    crew, handle, *_ = piece
-    task: asyncio.Task[None]
+    """Make the task of a coroutine that is in its `try`."""
+    name = piece[1].name
     try:
         if loop.get_task_factory() is None:
-            task = asyncio.Task(coro, loop=loop, name=handle.name, context=variables)
+            task = asyncio.Task(coro, loop=loop, name=name, context=variables)
         else:
-            task = loop.create_task(coro, name=handle.name, context=variables)
+            task = loop.create_task(coro, name=name, context=variables)
     except Exception as exc:  # of a factory, or of a loop that is closing
-        try:
-            coro.throw(exc)
-        except StopIteration:
-            return
+        with suppress(StopIteration):
+            coro.throw(exc)  # it is the piece that fails
+        return
+    _watch(piece, task)
+
+
+def _watch(piece: Piece, task: asyncio.Task[None]) -> None:
+    """A task is to run, unless it already has: keep it, and tell it of the end."""
+    crew, handle, *_ = piece
     if handle._state < DONE:
         handle._task = task
         if not crew._hooked:
@@ -172,6 +175,7 @@ async def _work_async(
     fn: Work,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    *,
     primed: bool,
 ) -> None:
     """A piece in a task."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Coroutine
 from typing import Concatenate, Never, ParamSpec, TypeVar, cast, final, overload
 
 from . import _foreign, _loops
+from ._block import raise_again
 from ._checks import seconds_, whole_
 from ._clock import Parker
 from ._context import Context
-from ._crew import Crew, raise_again
+from ._crew import Crew
 from ._errors import (
     LEFT_OVER,
     NEGATIVE_COUNTER,
@@ -316,12 +317,21 @@ class WaitGroup(Crew):
 
     # -- ends ------------------------------------------------------------------
 
-    def _failed(self, failure: Failure, whose: int, *, interrupted: bool) -> None:
+    def _failed(
+        self,
+        failure: Failure,
+        whose: int,  # noqa: ARG002
+        *,
+        interrupted: bool,  # noqa: ARG002
+    ) -> None:
         # What the drain has cut it has named itself.
         failure.logged = not (self._ending and isinstance(failure.error, Canceled))
 
     def _verdict(
-        self, ended: BaseException | None, *, foreign: bool
+        self,
+        ended: BaseException | None,
+        *,
+        foreign: bool,  # noqa: ARG002
     ) -> BaseException | None:
         return self._fatal or ended
 

@@ -189,7 +189,11 @@ class Crew(Bell):
             start_task(loop, piece)
         elif not self._begin(handle, partial(start_thread, copy_context(), piece)):
             self._release(handle)
-        return handle
+        try:
+            return handle
+        finally:
+            # The traceback of a task that has failed at once refers to this frame.
+            del handle, scope, piece
 
     def _has_turn(self, piece: Piece, loop: Loop | None, as_task: object) -> bool:
         """Stand in the queue: a thread until it has its place, a task's piece alone."""

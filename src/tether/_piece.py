@@ -111,6 +111,7 @@ def start_task(loop: Loop, piece: Piece) -> None:
             _depth[key] = depth
         else:
             del _depth[key]
+        del piece  # a traceback may refer to this frame
 
 
 def _start(
@@ -129,8 +130,10 @@ def _start(
     except Exception as exc:  # of a factory, or of a loop that is closing
         with suppress(StopIteration):
             coro.throw(exc)  # it is the piece that fails
-        return
-    _watch(piece, task)
+    else:
+        _watch(piece, task)
+    finally:
+        del piece
 
 
 def _watch(piece: Piece, task: asyncio.Task[None]) -> None:
@@ -166,6 +169,8 @@ def _work(
     else:
         scope.__exit__(None, None, None)
         crew._release(handle)
+    finally:
+        del crew, handle, scope  # a traceback may refer to this frame
 
 
 async def _work_async(
@@ -190,6 +195,8 @@ async def _work_async(
     else:
         scope.__exit__(None, None, None)
         crew._release(handle)
+    finally:
+        del crew, handle, scope
 
 
 @coroutine

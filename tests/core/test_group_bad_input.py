@@ -225,11 +225,12 @@ def test_a_piece_that_waits_for_its_own_group(kind: Any, run: Run) -> None:
         group.wait()
 
     async def main() -> None:
-        group = kind()
-        handles = [group.go(wait, group), group.go(wait_in_thread, group)]
-        for handle in handles:
-            with pytest.raises(RuntimeError, match="wait for itself"):
-                await handle.wait_async(background().with_timeout(LONG))
+        with background().with_timeout(LONG) as soon:
+            for fn in (wait, wait_in_thread):
+                group = kind()
+                handle = group.go(fn, group)
+                with pytest.raises(RuntimeError, match="wait for itself"):
+                    await handle.wait_async(soon)
 
     run(main)
 

@@ -94,7 +94,9 @@ def test_threads_have_names_and_keep_the_program_alive() -> None:
     seen = []
 
     def look(ctx: Context) -> None:
-        seen.append((threading.current_thread().name, threading.current_thread().daemon))
+        seen.append(
+            (threading.current_thread().name, threading.current_thread().daemon)
+        )
 
     def from_a_daemon() -> None:
         with Group() as group:
@@ -116,7 +118,7 @@ def test_an_exit_in_a_thread_goes_through() -> None:
 
 
 CTRL_C = """
-import os, signal, threading
+import os, signal, sys, threading, time
 from tether import Group, Canceled
 
 def blocked(ctx):
@@ -127,9 +129,13 @@ def blocked(ctx):
         print("ended by", repr(exc.__cause__), flush=True)
         raise
 
-ready = threading.Event()
+ready, main = threading.Event(), threading.get_ident()
 def press():
     ready.wait()
+    # A signal that meets a thread on its way into a lock is seen after the lock.
+    while sys._current_frames()[main].f_code.co_name != "block":
+        time.sleep(0.001)
+    time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=press).start()
 try:
@@ -151,7 +157,10 @@ def test_ctrl_c_while_the_block_waits_ends_the_work_first() -> None:
         timeout=LONG,
         check=False,
     )
-    assert done.stdout.splitlines() == ["ended by KeyboardInterrupt()", "interrupted []"]
+    assert done.stdout.splitlines() == [
+        "ended by KeyboardInterrupt()",
+        "interrupted []",
+    ]
     assert done.stderr == ""
 
 

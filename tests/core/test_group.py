@@ -635,13 +635,15 @@ def test_a_group_that_is_left_early_waits_for_its_work(run: Run) -> None:
     async def main() -> str:
         async def go_home() -> str:
             async with Group() as group:
-                handle = group.go(give, "work")
-                return "home"  # noqa: RET504
-            assert handle
+                handles.append(group.go(give, "work"))
+                return "home"
+            return "never"
 
         return await go_home()
 
+    handles: list[Handle[object]] = []
     assert run(main) == "home"
+    assert handles[0].result() == "work"
 
 
 def test_a_user_made_context_above_ends_the_children(run: Run) -> None:

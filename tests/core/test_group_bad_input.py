@@ -65,6 +65,7 @@ def test_what_is_no_context(kind: Any, ctx: Any) -> None:
     with pytest.raises(TypeError, match="takes a context"):
         kind(ctx)
     group = WaitGroup()
+    wrong: Any
     for wrong in (ctx, None):
         with pytest.raises(TypeError, match="takes a context"):
             group.go_with(wrong, thread)
@@ -195,7 +196,7 @@ def test_used_after_its_block(kind: Any) -> None:
         lambda: group.go(thread),
         lambda: group.try_go(thread),
         lambda: group.set_limit(3),
-        lambda: group.__enter__(),  # noqa: PLC2801
+        lambda: group.__enter__(),
     ):
         with pytest.raises(RuntimeError, match="block was left"):
             use()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+import time
 
 import pytest
 
 from tests.core.support import LONG, start
 from tests.loops import Run
-from tether import Canceled, Context, Group, WaitGroup, background
+from tether import Canceled, Context, Group, WaitGroup, _clock, background
 
 
 class Boom(Exception):
@@ -269,22 +269,20 @@ def test_the_place_of_a_loop_that_is_gone_goes_to_the_next(
         loop.close()
         go_on.set()
     else:
-        handles[1:] = []
         go_on.set()
-        while group._running and group._queue and len(group._queue) == 2000:
-            go_on.wait(0.001)
+        while len(group._queue) == 2000:
+            time.sleep(0.001)  # until the first has been handed to the loop
         loop.close()
-        del loop
     waiting = start(group.wait)
     waiting.result(LONG)
     assert group.go(lambda ctx: "goes on").wait() == "goes on"
     assert group.errors == []
 
 
-def test_ctrl_c_in_a_blocked_go_gives_the_place_back() -> None:
-    group = Group(limit=1)
+def test_ctrl_c_in_a_blocked_go_gives_the_place_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     go_on = threading.Event()
-    entered = threading.Event()
 
     def thread(ctx: Context) -> None:
         go_on.wait(LONG)
@@ -292,24 +290,15 @@ def test_ctrl_c_in_a_blocked_go_gives_the_place_back() -> None:
     class Interrupt(BaseException):
         pass
 
-    def blocked_go() -> None:
-        from tether import _crew
+    def interrupted(parker: _clock.Parker, until: float = LONG) -> bool:
+        raise Interrupt
 
-        class Parker(_crew.Parker):
-            def park(self, until: float = LONG) -> bool:
-                entered.set()
-                raise Interrupt
-
-        before: Callable[[], object] = _crew.Parker
-        _crew.Parker = Parker  # type: ignore[misc]
-        try:
-            group.go(thread)
-        finally:
-            _crew.Parker = before  # type: ignore[misc,assignment]
-
+    group = Group(limit=1)
     group.go(thread)
-    with pytest.raises(Interrupt):
-        blocked_go()
+    with monkeypatch.context() as patch:
+        patch.setattr(_clock.Parker, "park", interrupted)
+        with pytest.raises(Interrupt):
+            group.go(thread)
     go_on.set()
     group.wait()
     assert group.try_go(lambda ctx: 1) is not None

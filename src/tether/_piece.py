@@ -39,7 +39,7 @@ from ._errors import (
 )
 from ._handle import DONE, GIVEN_UP, Handle
 from ._interrupt import current_stack
-from ._loops import EMPTY, Loop
+from ._loops import Loop, no_variables
 from ._scope import Scope
 from ._tree import ENTERED, GIL, NEW, lock
 
@@ -78,7 +78,7 @@ def start_in_loop(loop: Loop, variables: Variables, piece: Piece) -> None:
     coro.send(None)  # into its try
     start = partial(_start, loop, piece, coro, variables)
     try:
-        loop.call_soon_threadsafe(start, context=EMPTY)
+        loop.call_soon_threadsafe(start, context=no_variables())
     except RuntimeError:
         piece[1]._state = GIVEN_UP
         coro.close()

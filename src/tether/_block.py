@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from . import _piece
 from ._errors import GROUP_TWICE, LEFT_BLOCK, ContextError
 from ._interrupt import Stack, anyio_tasks
-from ._tree import NEW
+from ._tree import NEW, Node
 
 if TYPE_CHECKING:
     from ._crew import Crew
@@ -24,7 +24,7 @@ def enter(crew: Crew) -> None:
     if scope._state != NEW:
         raise RuntimeError(GROUP_TWICE.format(kind=type(crew).__name__))
     _piece.enter(scope, None)
-    stack = stack_here(crew)
+    stack = stack_here(scope)
     if stack is not None:
         stack.cover(scope)
         if anyio_tasks():
@@ -63,7 +63,7 @@ async def leave_async(crew: Crew, exc: BaseException | None) -> None:
         if exc is not None:
             crew._stop(exc)
         if not over():
-            mute(crew)
+            mute(crew._scope)
         while not over() or not crew._close(LEFT_BLOCK, at_once=False):
             try:
                 await crew._pause(over)
@@ -108,35 +108,35 @@ def raise_again(error: BaseException, instead_of: BaseException | None) -> NoRet
 # -- the task in the block -------------------------------------------------------
 
 
-def stack_here(crew: Crew) -> Stack | None:
-    """The stack of the task that is in the block, if that is the one that runs."""
-    stack = cast("Stack | None", crew._scope._tether_stack)
+def stack_here(scope: Node) -> Stack | None:
+    """The stack of the task that is in the scope's block, if that is the one here."""
+    stack = cast("Stack | None", scope._tether_stack)
     return stack if stack is not None and stack.is_current() else None
 
 
-def mute(crew: Crew) -> bool:
-    """From now on the end of the crew's context does not interrupt this task.
+def mute(scope: Node) -> bool:
+    """From now on the end of the scope does not interrupt this task, in its block.
 
-    That of an enclosing block does. False: the task is not in the block, or was told.
+    That of an enclosing block does. False: it is not in the block, or has been told.
     """
-    stack = stack_here(crew)
-    if stack is None or crew._scope in stack._told:
+    stack = stack_here(scope)
+    if stack is None or scope in stack._told:
         return False
-    stack._told[crew._scope] = 0
+    stack._told[scope] = 0
     stack.slow = True
     return True
 
 
-def unmute(crew: Crew) -> None:
+def unmute(scope: Node) -> None:
     """It does again, unless it has come."""
-    stack = stack_here(crew)
-    if stack is not None and crew._scope._ended() is None:
-        stack._told.pop(crew._scope, None)
+    stack = stack_here(scope)
+    if stack is not None and scope._ended() is None:
+        stack._told.pop(scope, None)
 
 
 def _foreign_cancels(crew: Crew) -> int:
     """How often others have canceled the task that is in the block."""
-    stack = stack_here(crew)
+    stack = stack_here(crew._scope)
     if stack is None:
         return 0
     return stack.task.cancelling() - sum(stack._told.values())

@@ -135,13 +135,13 @@ class Group(Crew):
         block.
         """
         self._refuse_to_wait("wait_async")
-        muted = _block.mute(self)
+        muted = _block.mute(self._scope)
         try:
             await self._pause(self._is_idle)
             self._conclude()
         finally:
             if muted:
-                _block.unmute(self)
+                _block.unmute(self._scope)
 
     def _conclude(self) -> None:
         self._scope.cancel()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Concatenate, Never, ParamSpec, TypeVar, cast, final, overload
 
 from . import _foreign, _loops
-from ._block import raise_again
+from ._block import mute, raise_again, unmute
 from ._checks import seconds_, whole_
 from ._clock import Parker
 from ._context import Context
@@ -275,11 +275,19 @@ class WaitGroup(Crew):
         return [] if self._park(self._is_done, ctx) else self._cancel_the_rest(ctx)
 
     async def drain_async(self, ctx: Context) -> list[str]:
-        """Wait in a task until all work has ended or `ctx` ends; as `drain`."""
+        """Wait in a task until all work has ended or `ctx` ends; as `drain`.
+
+        Inside the block of `ctx` its end is what this waits for, and no interruption.
+        """
         self._start_draining(ctx)
-        if await self._pause(self._is_done, ctx):
-            return []
-        return self._cancel_the_rest(ctx)
+        node = ctx._tether_node()
+        muted = node is not None and mute(node)
+        try:
+            done = await self._pause(self._is_done, ctx)
+        finally:
+            if node is not None and muted:
+                unmute(node)
+        return [] if done else self._cancel_the_rest(ctx)
 
     def _is_done(self) -> bool:
         return not self._left and not self._added

@@ -370,12 +370,10 @@ def test_drain_cancels_what_is_left_and_says_what_it_was(
         queued = detached.go_with(background(), never)
         starting = asyncio.ensure_future(queued.started())
         with background().with_timeout(0.01) as shutdown:
-            shielded = shutdown.without_cancel()
-            with shielded.with_cancel():
-                left = await detached.drain_async(shutdown)
-                names = ["polite", "blocked", "never"]
-                assert [name.split(".")[-1] for name in left] == names
-                await detached.wait_async()
+            left = await detached.drain_async(shutdown)  # is not interrupted
+            names = ["polite", "blocked", "never"]
+            assert [name.split(".")[-1] for name in left] == names
+            await detached.wait_async()
         for handle in running:
             with pytest.raises(Canceled) as caught:
                 handle.result()
@@ -391,6 +389,37 @@ def test_drain_cancels_what_is_left_and_says_what_it_was(
     (record,) = [record for record in caplog.records if record.name == "tether"]
     assert record.levelno == logging.WARNING
     assert "3 still at work" in record.getMessage()
+
+
+def test_an_end_of_an_outer_block_interrupts_the_drain(run: Run) -> None:
+    async def main() -> None:
+        detached = WaitGroup(background())
+        handle = detached.go_with(background(), forever)
+        with pytest.raises(DeadlineExceeded) as caught:
+            with background().with_timeout(0.005) as outer:
+                with outer.with_timeout(LONG) as shutdown:
+                    await detached.drain_async(shutdown)
+        assert caught.value.ctx is outer
+        assert not handle.done()
+        over = background().with_timeout(0)
+        assert await detached.drain_async(over) == ["forever"]
+        await detached.wait_async()
+
+    run(main)
+
+
+def test_after_a_drain_that_was_in_time_the_block_is_interrupted_again(
+    run: Run,
+) -> None:
+    async def main() -> None:
+        detached = WaitGroup(background())
+        detached.go_with(background(), give, 1)
+        with pytest.raises(DeadlineExceeded):
+            with background().with_timeout(0.01) as shutdown:
+                assert await detached.drain_async(shutdown) == []
+                await asyncio.sleep(LONG)
+
+    run(main)
 
 
 def test_drain_in_threads() -> None:

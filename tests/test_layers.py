@@ -20,7 +20,8 @@ CORE = [
     *["_context", "_scope"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
     *["_where", "_left", "_outlast", "_to_thread"],
-    *["_group", "_live", "signals", "_listener", "_program", "_run", "wire"],
+    *["_bell", "_handle", "_piece", "_block", "_crew", "_group", "_waitgroup"],
+    *["_live", "signals", "_listener", "_program", "_run", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
 TOOLS = ["ext", "testing", "vet", "debug"]

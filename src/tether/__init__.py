@@ -14,6 +14,8 @@ A map of the package, in the order in which to read it:
     _threads _where _left          threads for blocking work; the names of what runs
     _to_thread signals
     _program _run                  a program: its signals, its threads, its end
+    _bell _handle _crew            pieces of work: who waits for them, where they run
+    _group _waitgroup              Group, WaitGroup
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
 """
@@ -23,6 +25,8 @@ from ._errors import Canceled as Canceled
 from ._errors import Closed as Closed
 from ._errors import ContextError as ContextError
 from ._errors import DeadlineExceeded as DeadlineExceeded
+from ._group import Group as Group
+from ._handle import Handle as Handle
 from ._keys import Key as Key
 from ._merge import merge as merge
 from ._queue import Queue as Queue
@@ -38,6 +42,7 @@ from ._to_thread import to_thread as to_thread
 from ._tree import Signal as Signal
 from ._wait_for import wait_for as wait_for
 from ._wait_for import wait_for_async as wait_for_async
+from ._waitgroup import WaitGroup as WaitGroup
 
 __all__ = [
     "Abandoned",
@@ -46,11 +51,14 @@ __all__ = [
     "Context",
     "ContextError",
     "DeadlineExceeded",
+    "Group",
+    "Handle",
     "Key",
     "Queue",
     "Scope",
     "Semaphore",
     "Signal",
+    "WaitGroup",
     "abandoned",
     "background",
     "current",

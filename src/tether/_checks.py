@@ -10,6 +10,8 @@ from typing import TypeVar
 from ._errors import (
     NAN,
     NOT_A_CAUSE,
+    NOT_A_DELTA,
+    NOT_A_LIMIT,
     NOT_A_NUMBER,
     NOT_A_WHOLE_NUMBER,
     NOT_CALLABLE,
@@ -49,3 +51,16 @@ def cause_(value: object) -> BaseException | None:
     if value is None or isinstance(value, BaseException):
         return value
     raise TypeError(NOT_A_CAUSE.format(value=value))
+
+
+def limit_(value: object) -> int:
+    """A limit as groups keep it: -1 for none."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(NOT_A_LIMIT.format(value=value))
+    return max(value, -1)
+
+
+def delta_(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(NOT_A_DELTA.format(name=name, value=value))
+    return value

@@ -19,6 +19,61 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from ._context import Context
 
+GO_TAKES_A_FUNCTION = (
+    "go() takes the function and its arguments, as in go(fetch, 7); not {value!r}"
+)
+RETURNED_A_COROUTINE = (
+    "{name} is not a coroutine function, so it was called in a thread, and returned a "
+    "coroutine; declare it with async def"
+)
+NEEDS_A_LOOP = (
+    "{name} is a coroutine function and no event loop runs in this thread; start it "
+    "in a task, or give go() a plain function"
+)
+THREADS_ONLY = (
+    "{name} is a coroutine function and this block is a plain with, which has "
+    "threads only; use: async with"
+)
+NOT_A_LIMIT = "limit is a whole number, negative for no limit, not {value!r}"
+# Go's words first, for whoever searches for them.
+LIMIT_WHILE_ACTIVE = (
+    "errgroup: modify limit while {n} goroutines in the group are still active; "
+    "set the limit before the first go(), or after a wait"
+)
+LIMIT_IS_ZERO = "the limit is 0: nothing can start, and go() would wait for ever"
+NEGATIVE_COUNTER = (
+    "sync: negative WaitGroup counter; done() once for each that add() has added"
+)
+NOT_A_DELTA = "{name} is a whole number, not {value!r}"
+NOT_A_CONTEXT = "{name} takes a context, not {value!r}"
+GROUP_IS_OVER = "this {kind} is over ({why}); make another one"
+LEFT_BLOCK = "its block was left"
+WAS_DRAINED = "it was drained"
+GROUP_TWICE = "a {kind} is entered once; make another one"
+GROUP_OF_THE_PARENT = (
+    "this {kind} was made before the fork, and its work runs in the parent process; "
+    "make another one"
+)
+WAITS_FOR_ITSELF = (
+    "{name}() was called by work of this very {kind}, which would wait for itself"
+)
+GROUP_IN_A_TASK = (
+    "leaving the block waits for the work in it, which would block the event loop of "
+    "this thread; in a task use: async with"
+)
+GROUP_NOT_IN_A_TASK = "async with needs a running asyncio task; in a thread use: with"
+HANDLE_BY_HAND = "a handle is what go() returns"
+TOO_EARLY = (
+    "{name} is still {state}; its result is there when the block has been left, or "
+    "after wait()"
+)
+CANCELED_ELSEWHERE = "the task of {name} was canceled by somebody else"
+LOOP_WENT = "the event loop of {name} was closed before it had ended"
+NEVER_STARTED = "{name} was given up before it could start"
+FAILED_TOO = "{name} failed as well: {error}"
+UNSEEN = "{name}, started at {site}{label}, failed and nobody asked for its error"
+LEFT_OVER = "{count} still at work at the end of the drain, and canceled: {names}"
+
 NIL_PARENT = "cannot create context from nil parent"
 NIL_KEY = "nil key"
 NOT_A_KEY = (

@@ -47,7 +47,6 @@ import asyncio
 import sys
 import time
 from _thread import get_ident
-from contextvars import Context as Variables
 from typing import Any, final
 
 from ._loops import (
@@ -55,6 +54,7 @@ from ._loops import (
     LoopState,
     Task,
     call_soon,
+    no_variables,
     running_loop,
     state_of,
     task_of,
@@ -235,7 +235,7 @@ class Stack:
             done, held = self._done()
             due = [one for one in done if one not in told]
         if held:
-            self.loop.call_later(SHIELD_LOOK, self.look, context=Variables())
+            self.loop.call_later(SHIELD_LOOK, self.look, context=no_variables())
         if not due:
             self._looks = 0
             return
@@ -246,7 +246,7 @@ class Stack:
             self._looks += 1
             patient = self._looks < TURNS_AT_LEAST or now - self._since < PATIENCE
             if self._looks < TURNS and patient:
-                self.loop.call_soon(self.look, context=Variables())
+                self.loop.call_soon(self.look, context=no_variables())
                 return
         self._looks = 0
         self.slow = True

@@ -25,6 +25,11 @@ Task = asyncio.Task[Any]
 
 running_loop: Callable[[], Loop | None] = events._get_running_loop
 
+# Our callbacks run in empty variables: a timer must not keep alive those of whoever
+# happened to arm it. New ones for each, as two threads cannot be in the same at once,
+# and a callback that cannot enter is lost.
+no_variables = Variables
+
 if sys.version_info < (3, 12):
     # current_task() is ten times slower there, and written in Python.
     _current_tasks: dict[Loop, Task] = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
@@ -72,10 +77,9 @@ class LoopState:
             _clock.virtual.call_at(when, lambda: self._tick_from_outside(when))
         else:
             delay = max(0.0, when - _clock.now())
-            # In empty variables, so that nothing of whoever happened to arm it is kept
-            # alive. New ones each time: two loops cannot be in the same at once.
-            handle = loop.call_later(delay, self._tick, context=Variables())
-            self._handle = ref(handle)
+            self._handle = ref(
+                loop.call_later(delay, self._tick, context=no_variables())
+            )
 
     def _tick(self) -> None:
         self._handle = None
@@ -150,9 +154,9 @@ def call_soon(loop: Loop, callback: Callable[[], object]) -> None:
         if task_of(loop) is not None and running_loop() is loop:
             # Inside a step of a task the loop is not in its selector, not even if a
             # signal handler has interrupted the step, so it need not be woken.
-            loop.call_soon(callback, context=Variables())
+            loop.call_soon(callback, context=no_variables())
         else:
-            loop.call_soon_threadsafe(callback, context=Variables())
+            loop.call_soon_threadsafe(callback, context=no_variables())
     except RuntimeError:
         # Asking first would be a race.
         if not loop.is_closed():

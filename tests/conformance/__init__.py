@@ -9,7 +9,7 @@
     user_made.py     the user-made contexts of FORMAT.md section 5
     work.py          what runs beside the script: threads, after-functions, their log
     world.py         all that one scenario knows while it is played
-    constructors.py acting.py looking.py      one function for each step
+    constructors.py acting.py looking.py grouping.py    one function for each step
     ways.py          the two ways to wait: in threads, and on asyncio
     play.py          one scenario, one way, from its first step to its last thread
     compare.py       Go's result and tether's; which exception stands for which panic

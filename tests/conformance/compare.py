@@ -38,7 +38,7 @@ class Raised:
         """Whether it is what tether raises where Go panics with that text."""
         if not isinstance(self.error, _TYPES.get(panic, PANICS)):
             return False
-        said = str(self.error)
+        said = str(self.error).split("; ")[0]  # after it tether says the cure
         words = _WORDS.get(panic)
         return said == panic or (words is not None and bool(words.search(said)))
 

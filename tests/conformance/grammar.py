@@ -23,6 +23,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "err": (str,),
     "fn": (str,),
     "hold": (int,),
+    "g": (str,),
     "key": (str,),
     "kind": (str,),
     "max": (int,),
@@ -31,7 +32,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "of": (str,),
     "prefix": (str,),
     "sem": (str,),
+    "task": (dict,),
     "val": (str, type(None)),
+    "wg": (str,),
 }
 
 # op: the fields it must have, the fields it may have
@@ -65,10 +68,33 @@ _FIELDS: dict[str, tuple[str, str]] = {
     "acquire": ("as sem ctx n", "hold"),
     "try_acquire": ("sem n", ""),
     "release": ("sem n", ""),
+    "group": ("as", "of ctx"),
+    "set_limit": ("g n", ""),
+    "go": ("g task", ""),
+    "try_go": ("g task", ""),
+    "gwait": ("g", ""),
+    "gwait_bg": ("as g", ""),
+    "wg": ("as", ""),
+    "wg_add": ("wg", "n"),
+    "wg_done": ("wg", ""),
+    "wg_go": ("wg task", ""),
+    "wg_wait": ("wg", ""),
+    "wg_wait_bg": ("as wg", ""),
 }
 
-# Steps that start something which waits: in threads one way, on asyncio another.
-WAITS = ("wait", "acquire")
+# Scripts with these are played on asyncio, too.
+WAITING = ("wait", "acquire", "group", "wg")
+
+_TASK_FIELDS: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "dur": (int,),
+    "delay": (int,),
+    "ret": (str,),
+    "obey": (bool,),
+    "on_cancel": (str,),
+    "ctx": (str,),
+    "spawn": (list,),
+}
 
 # What an after-function may do; `sleep` is found nowhere else.
 _BODY = ("cancel", "custom_cancel", "stop", "after_func", "sleep")
@@ -91,15 +117,8 @@ CUSTOM_KINDS = {
     "root_af": False,
 }
 
-# Steps of FORMAT.md sections 6 and 7, by the name in tether that they need.
-_NEEDS: dict[str, str] = {
-    **dict.fromkeys(
-        ["group", "set_limit", "go", "try_go", "gwait", "gwait_bg"], "Group"
-    ),
-    **dict.fromkeys(
-        ["wg", "wg_add", "wg_done", "wg_go", "wg_wait", "wg_wait_bg"], "WaitGroup"
-    ),
-}
+# Steps of the format that tether has nothing for yet, by the name that they need.
+_NEEDS: dict[str, str] = {}
 
 
 def needs(steps: list[Step]) -> set[str]:
@@ -118,8 +137,27 @@ def check_step(step: object, where: str, *, body: bool = False) -> None:
         raise BadVectorsError(f"{where}: unknown op {op!r}")
     for problem in _problems(op, step):
         raise BadVectorsError(f"{where}: {op}: {problem}")
+    if "task" in step:
+        check_task(step["task"], where)
     for number, act in enumerate(step.get("do", ()), 1):
         check_step(act, f"{where}, do {number}", body=True)
+
+
+def check_task(task: object, where: str) -> None:
+    """Raises `BadVectorsError` unless it is a task of the language."""
+    if not isinstance(task, dict) or not isinstance(task.get("id"), str):
+        raise BadVectorsError(f"{where}: not a task with an id: {task!r}")
+    for name, value in task.items():
+        if not isinstance(value, _TASK_FIELDS.get(name, ())) or (
+            isinstance(value, bool) != (name == "obey")
+        ):
+            raise BadVectorsError(
+                f"{where}: task {task['id']}: bad {name!r}: {value!r}"
+            )
+    if task.get("on_cancel", "ret") not in ("err", "cause", "nil", "ret"):
+        raise BadVectorsError(f"{where}: unknown 'on_cancel': {task['on_cancel']!r}")
+    for one in task.get("spawn", ()):
+        check_task(one, f"{where}, spawn")
 
 
 def _problems(op: str, step: Step) -> Iterator[str]:

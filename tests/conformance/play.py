@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tests.conformance import acting, constructors, looking, semaphores
+from tests.conformance import acting, constructors, grouping, looking, semaphores
 from tests.conformance.compare import Difference, Raised, agree, shown
 from tests.conformance.grammar import BadVectorsError, Step
 from tests.conformance.user_made import Own, Root, WrapDone
@@ -22,6 +22,7 @@ _STEPS: dict[str, Callable[[World, Step], object]] = {
     **acting.STEPS,
     **looking.STEPS,
     **semaphores.STEPS,
+    **grouping.STEPS,
 }
 
 # Real seconds that work may take to end once everything is canceled.

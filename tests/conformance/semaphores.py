@@ -61,7 +61,7 @@ async def acquire(world: World, step: Step) -> object:
             await background().sleep_async(hold)
             give_back()
 
-    world.way.start(f"acquire {name}", in_thread, in_task)
+    world.way.beside(f"acquire {name}", in_thread, in_task)
     await world.way.settle()
     return {"ev": world.log.take()}
 

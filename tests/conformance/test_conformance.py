@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import tether
+from tests.conformance import grammar
 from tests.conformance.__main__ import VECTORS, main
 from tests.conformance.vectors import read_folder
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 
-def vectors() -> list[dict[str, Any]]:
-    return [
-        json.loads(line)
-        for name in ("context", "semaphore")
-        for line in (VECTORS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+def vectors(*names: str) -> list[dict[str, Any]]:
+    texts = [
+        (VECTORS / f"{name}.jsonl").read_text(encoding="utf-8")
+        for name in names or ("context", "errgroup", "waitgroup", "semaphore")
     ]
+    return [json.loads(line) for text in texts for line in text.splitlines()]
 
 
 def write(folder: Path, *scenarios: object, name: str = "context") -> str:
@@ -62,11 +63,19 @@ def test_tether_agrees_with_go_in_threads_and_on_asyncio(
 
 
 def test_no_thread_is_left_behind(capsys: pytest.CaptureFixture[str]) -> None:
-    waiting = [item for item in vectors() if "wait" in item["tags"]]
-    for item in waiting[:20]:
+    waiting = [item for item in vectors("context") if "wait" in item["tags"]]
+    for item in [*waiting[:20], *vectors("errgroup")[:20]]:
         assert main([str(VECTORS), "--only", item["id"]]) == 0
     names = [thread.name for thread in threading.enumerate()]
-    ours = ("waiter ", "after-function ", "function of ", "end of ", "watch")
+    ours = (
+        "Group: ",
+        "a call of",
+        "waiter ",
+        "after-function ",
+        "function of ",
+        "end of ",
+        "watch",
+    )
     assert not [name for name in names if name.startswith(ours)]
 
 
@@ -147,6 +156,47 @@ def _count(step: dict[str, Any], result: Any) -> None:
         result[0][0] += 1
 
 
+def _go_returned(step: dict[str, Any], result: Any) -> None:
+    if step["op"] == "go" and result["t"]:
+        result["t"] -= 1
+
+
+def _try_go(step: dict[str, Any], result: Any) -> None:
+    if step["op"] == "try_go":
+        result["ok"] = not result["ok"]
+
+
+def _first_error(step: dict[str, Any], result: Any) -> None:
+    if step["op"] == "gwait" and result["err"]:
+        result["err"] = ""
+
+
+def _no_error(step: dict[str, Any], result: Any) -> None:
+    if step["op"] == "gwait" and not result["err"]:
+        result["err"] = "context canceled"
+
+
+def _group_waited(step: dict[str, Any], result: Any) -> None:
+    if step["op"] in ("gwait", "wg_wait") and result["t"]:
+        result["t"] += 1
+
+
+def _saw(step: dict[str, Any], result: Any) -> None:
+    for event in result.get("ev", ()):
+        if event[1] == "end":
+            event[4] = not event[4]
+
+
+def _limit_panic(step: dict[str, Any], result: Any) -> None:
+    if step["op"] == "set_limit":
+        result["panic"] = result["panic"].replace("while 1", "while 2")
+
+
+def _counter_panic(step: dict[str, Any], result: Any) -> None:
+    if step["op"] == "wg_done":
+        result.clear()
+
+
 def _panic_text(step: dict[str, Any], result: Any) -> None:
     if isinstance(result, dict) and result.get("panic") == "key is not comparable":
         result["panic"] = "nil key"
@@ -183,6 +233,14 @@ CHANGES = [
     _stopped,
     _registered,
     _count,
+    _go_returned,
+    _try_go,
+    _first_error,
+    _no_error,
+    _group_waited,
+    _saw,
+    _limit_panic,
+    _counter_panic,
     _panic_text,
     _panic_gone,
     _try_acquire,
@@ -256,25 +314,31 @@ def test_another_error_object_of_the_same_text_is_noticed() -> None:
 
 
 def test_objects_that_do_not_exist_yet_fail_clearly(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    grouped = scenario(
-        ({"op": "group", "as": "g1"}, None),
-        ({"op": "gwait", "g": "g1"}, {"t": 0, "err": "", "ev": []}),
-    )
+    monkeypatch.setitem(grammar._NEEDS, "fly", "Wings")
+    monkeypatch.setitem(grammar._NEEDS, "observe", "Context")
+    flying = scenario(({"op": "fly"}, None))
     made = scenario(({"op": "with_cancel", "as": "c1", "of": "bg"}, None))
+    looking = scenario(({"op": "observe", "ctx": "*"}, []))
     write(tmp_path, made)
-    folder = write(tmp_path, grouped, grouped | {"id": "more"}, name="errgroup")
+    write(tmp_path, flying, flying | {"id": "more"}, name="wings")
+    folder = write(tmp_path, looking, name="looks")
     assert main([folder]) == 1
-    out = capsys.readouterr().out
-    who = "this runner" if hasattr(tether, "Group") else "tether"
-    line = f"errgroup.jsonl: needs Group, which {who} does not have yet"
-    assert out.splitlines().count(line) == 1
-    assert last_line(out) == "1 passed, 2 failed"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count("wings.jsonl: needs Wings, which tether does not have yet") == 1
+    line = "looks.jsonl: needs Context, which this runner does not have yet"
+    assert lines.count(line) == 1
+    assert lines[-1] == "1 passed, 3 failed"
 
 
 CANCEL: dict[str, Any] = {"op": "cancel", "ctx": "c9"}
 MAKE: dict[str, Any] = {"op": "with_cancel", "as": "c1", "of": "bg"}
+
+GO: dict[str, Any] = {"op": "go", "g": "g9", "task": {"id": "t1"}}
+TASK_THAT_FLIES = {"task": {"id": "t1", "spawn": [{"id": "t2", "spawn": "fly"}]}}
 
 BODY = {"op": "after_func", "as": "f1", "ctx": "bg", "do": [{"op": "fly"}]}
 
@@ -293,6 +357,9 @@ BODY = {"op": "after_func", "as": "f1", "ctx": "bg", "do": [{"op": "fly"}]}
         (json.dumps(scenario((MAKE | {"x": 1}, None))), "unknown field 'x'"),
         (json.dumps(scenario(({"op": "stop"}, None))), "stop: field 'fn' is missing"),
         (json.dumps(scenario((CANCEL, None))), "step 1: no context is named 'c9'"),
+        (json.dumps(scenario((GO, None))), "step 1: no group is named 'g9'"),
+        (json.dumps(scenario((GO | {"task": {}}, None))), "not a task with an id"),
+        (json.dumps(scenario((GO | TASK_THAT_FLIES, None))), "bad 'spawn': 'fly'"),
         (
             "\n".join([json.dumps(scenario((MAKE, None)))] * 2),
             "context.jsonl:2 (planted): the id of line 1 again",

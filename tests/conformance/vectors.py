@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance.grammar import WAITS, BadVectorsError, Step, check_step, needs
+from tests.conformance.grammar import WAITING, BadVectorsError, Step, check_step, needs
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Scenario:
 
     @property
     def waits(self) -> bool:
-        """Whether something that the script starts waits."""
-        return any(step["op"] in WAITS for step in self.steps)
+        """Whether something in it waits: for a context, a place, a group."""
+        return any(step["op"] in WAITING for step in self.steps)
 
     @property
     def place(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, TypeVar
 
 from tests.conformance.work import Work
 from tests.conformance.world import Way
+from tether import background
 from tether.testing import VirtualClock
 
 if TYPE_CHECKING:
@@ -35,14 +36,6 @@ class Threads:
         self._clock.settle()  # a waiter counts its time from the step that started it
         self._clock.advance(seconds)
 
-    def start(
-        self,
-        what: str,
-        in_thread: Callable[[], None],
-        in_task: Callable[[], Coroutine[None, None, None]],
-    ) -> None:
-        self._work.start(what, in_thread)
-
     def wait(
         self,
         name: str,
@@ -51,6 +44,20 @@ class Threads:
         woke: Callable[[bool], None],
     ) -> None:
         self._work.start(f"waiter {name}", lambda: woke(ctx.wait(seconds)))
+
+    def beside(
+        self,
+        name: str,
+        call: Callable[[], object],
+        call_async: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._work.start(name, call)
+
+    async def sleep(self, seconds: float) -> None:
+        background().sleep(seconds)
+
+    async def wait_here(self, ctx: Context, seconds: float) -> bool:
+        return ctx.wait(seconds)
 
 
 class Asyncio:
@@ -83,32 +90,36 @@ class Asyncio:
         async def waiter() -> None:
             woke(await ctx.wait_async(seconds))
 
-        self._start(f"waiter {name}", waiter)
+        self.beside(f"waiter {name}", lambda: None, waiter)
 
-    def start(
+    def beside(
         self,
-        what: str,
-        in_thread: Callable[[], None],
-        in_task: Callable[[], Coroutine[None, None, None]],
+        name: str,
+        call: Callable[[], object],
+        call_async: Callable[[], Awaitable[object]],
     ) -> None:
-        self._start(what, in_task)
+        token = self._work.began(name)
 
-    def _start(
-        self, what: str, in_task: Callable[[], Coroutine[None, None, None]]
-    ) -> None:
-        token = self._work.began(what)
-
-        async def work() -> None:
+        async def body() -> None:
             failure = None
             try:
-                await in_task()
+                await call_async()
             except Exception as exc:
                 failure = exc
             self._work.ended(token, failure)
 
-        task = asyncio.get_running_loop().create_task(work(), name=what)
+        task = asyncio.get_running_loop().create_task(body(), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def sleep(self, seconds: float) -> None:
+        await background().sleep_async(seconds)
+
+    async def wait_here(self, ctx: Context, seconds: float) -> bool:
+        try:
+            return await ctx.wait_async(seconds)
+        except asyncio.CancelledError:  # interrupted by tether: the context is done
+            return True
 
 
 Player = Callable[[Way, Work], Coroutine[None, None, T]]

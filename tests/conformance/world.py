@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Protocol
 
 from tests.conformance.grammar import BadVectorsError
 from tests.conformance.naming import Errors, Keys
 from tests.conformance.work import Log, Work
-from tether import Context, Scope, Semaphore, background, todo
+from tether import (
+    Context,
+    Group,
+    Scope,
+    Semaphore,
+    WaitGroup,
+    background,
+    todo,
+)
 
 # One scenario millisecond in seconds: exact in floats, so equal instants are equal.
 MS = 1 / 1024
@@ -32,13 +40,6 @@ class Way(Protocol):
 
     def advance(self, seconds: float) -> Awaitable[None]: ...
 
-    def start(
-        self,
-        what: str,
-        in_thread: Callable[[], None],
-        in_task: Callable[[], Coroutine[None, None, None]],
-    ) -> None: ...
-
     def wait(
         self,
         name: str,
@@ -46,6 +47,20 @@ class Way(Protocol):
         seconds: float | None,
         woke: Callable[[bool], None],
     ) -> None: ...
+
+    def beside(
+        self,
+        name: str,
+        call: Callable[[], object],
+        call_async: Callable[[], Awaitable[object]],
+    ) -> None:
+        """Makes one of the two calls, as work: the first in a thread."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleeps in the work that calls it."""
+
+    async def wait_here(self, ctx: Context, seconds: float) -> bool:
+        """Waits in the work that calls it; whether the context is done."""
 
 
 class World:
@@ -59,6 +74,9 @@ class World:
         self.log = Log(self.now)
         self.stops: dict[str, Future[Stop]] = {}
         self.semaphores: dict[str, Semaphore] = {}
+        self.groups: dict[str, Group | WaitGroup] = {}
+        self.group_ctx: dict[str, str] = {}  # by the groups that have a context
+        self.returned: float | int = 0  # when the last call that may wait did
         # What observing `*` shows: without roots and members of chains and fans.
         self.shown: list[str] = []
         # Contexts that can never be done, as the script tells: Go's Done is nil.
@@ -111,6 +129,12 @@ class World:
         """A scope of the runner's own, to end with those that the script made."""
         self._own.append(scope)
         return scope
+
+    def add_group(self, name: str, group: Group | WaitGroup) -> None:
+        """Gives a new group its name."""
+        if name in self.groups:
+            raise BadVectorsError(f"the group {name!r} is made twice")
+        self.groups[name] = group
 
     def made(self) -> list[Context]:
         """Every context that was made, those of the script in order."""

@@ -45,7 +45,6 @@ NEGATIVE_COUNTER = (
     "sync: negative WaitGroup counter; done() once for each that add() has added"
 )
 NOT_A_DELTA = "{name} is a whole number, not {value!r}"
-NOT_A_CONTEXT = "{name} takes a context, not {value!r}"
 GROUP_IS_OVER = "this {kind} is over ({why}); make another one"
 LEFT_BLOCK = "its block was left"
 WAS_DRAINED = "it was drained"
@@ -72,7 +71,9 @@ LOOP_WENT = "the event loop of {name} was closed before it had ended"
 NEVER_STARTED = "{name} was given up before it could start"
 FAILED_TOO = "{name} failed as well: {error}"
 UNSEEN = "{name}, started at {site}{label}, failed and nobody asked for its error"
-LEFT_OVER = "{count} still at work at the end of the drain, and canceled: {names}"
+CUT_BY_THE_DRAIN = (
+    "{count} still at work at the end of the drain, and canceled: {names}"
+)
 
 NIL_PARENT = "cannot create context from nil parent"
 NIL_KEY = "nil key"
@@ -105,7 +106,6 @@ SIGNAL_OF_A_CONTEXT = (
 )
 NEVER_CANCELED = "the scope made at {site} was never canceled; use it in a with block"
 
-NOT_A_CONTEXT = "{name} takes a context first, not {value!r}"
 THREAD_FOR_A_COROUTINE = (
     "{fn!r} is a coroutine function, which a thread cannot run; await it as it is"
 )

@@ -13,7 +13,7 @@ from ._clock import Parker
 from ._context import Context
 from ._crew import Crew
 from ._errors import (
-    LEFT_OVER,
+    CUT_BY_THE_DRAIN,
     NEGATIVE_COUNTER,
     NOT_A_CONTEXT,
     WAS_DRAINED,
@@ -319,7 +319,7 @@ class WaitGroup(Crew):
             self._give_up(handle, start if isinstance(start, Parker) else None)
         if names:
             logging.getLogger("tether").warning(
-                LEFT_OVER.format(count=len(names), names=", ".join(names))
+                CUT_BY_THE_DRAIN.format(count=len(names), names=", ".join(names))
             )
         return names
 

@@ -206,8 +206,8 @@ def test_after_the_block_the_signal_does_what_it_did() -> None:
 @pytest.mark.parametrize(
     ("args", "kind", "text"),
     [
-        ((None,), TypeError, "takes a context first, not None"),
-        ((TERM,), TypeError, "takes a context first"),
+        ((None,), TypeError, "takes a context, not None"),
+        ((TERM,), TypeError, "takes a context"),
         ((background(), "SIGTERM"), TypeError, "not a signal"),
         ((background(), [TERM]), TypeError, "not a signal"),
         ((background(), 0), ValueError, "not a signal"),

@@ -218,8 +218,8 @@ async def coroutine(ctx: Context) -> None: ...
 @pytest.mark.parametrize(
     ("args", "text"),
     [
-        ((None, print), "takes a context first, not None"),
-        ((print, print), "takes a context first"),
+        ((None, print), "takes a context, not None"),
+        ((print, print), "takes a context"),
         ((background(), 7), "takes a function to call, not 7"),
         ((background(), coroutine), "is a coroutine function"),
         ((background(), functools.partial(coroutine)), "is a coroutine function"),

@@ -161,8 +161,10 @@ class VirtualClock:
         """How the threads stand that do not wait in tether."""
         working = self._working()
         standing = self._looks.at(working - {0})
-        if 0 in working:
-            standing[0] = Standing.RUNNING  # work that no thread has taken yet
+        if 0 in working or len(standing) < len(working):
+            # Work that no thread has taken yet; or one has ended during the look, and
+            # may have set another free that was thought to wait.
+            standing[0] = Standing.RUNNING
         return standing
 
     def _working(self) -> set[int]:
@@ -171,8 +173,8 @@ class VirtualClock:
         working = _pool.busy()
         working.update(one.ident for one in _threads.busy() if one.ident is not None)
         for thread in threading.enumerate():
-            if thread not in self._known and thread.ident is not None:
-                working.add(thread.ident)
+            if thread not in self._known:
+                working.add(thread.ident or 0)  # 0: on its way to its first line
         working -= _pool.idle()
         working -= _threads.idle()
         working.discard(me)

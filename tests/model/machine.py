@@ -135,17 +135,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(of=picks, claim=st.sampled_from([inf, inf, inf, -1.0, 0.5, 1.0]))
     def wrap(self, of: int, claim: float) -> None:
-        up = self.pick(of)
-        claim += self.world.now
-        ref = self.world.wrapper(up.ref, claim)
-        self.add(Wrapper(up.ctx, claim), ref)
+        up, claim = self.pick(of), claim + self.world.now
+        self.add(Wrapper(up.ctx, claim), self.world.wrapper(up.ref, claim))
 
     @rule(of=picks, claim=st.sampled_from([-1.0, 0.5, 1.0, inf]))
     def own(self, of: int, claim: float) -> None:
-        up = self.pick(of)
-        claim += self.world.now
-        ref = self.world.own(up.ref, claim)
-        self.add(Own(up.ctx, claim), ref)
+        up, claim = self.pick(of), claim + self.world.now
+        self.add(Own(up.ctx, claim), self.world.own(up.ref, claim))
 
     # -- ending ----------------------------------------------------------------
 

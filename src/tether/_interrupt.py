@@ -3,7 +3,8 @@
 The rule
 
 A task is interrupted when the context of any of its open blocks is done, out to the
-nearest block that is a boundary (its context came through `without_cancel()`). The
+nearest block that is a boundary: its context came through `without_cancel()`, or it was
+released (`Scope._release`), and then its own end interrupts nothing either. The
 interruption is `Task.cancel()`, and becomes our error at the exit of the outermost done
 block inside the boundary. Each end is delivered once.
 
@@ -60,7 +61,7 @@ from ._loops import (
     task_of,
 )
 from ._loops import states as _states
-from ._tree import DETACHED, End, Node
+from ._tree import DETACHED, RELEASED, End, Node
 
 TURNS = 100
 TURNS_AT_LEAST = 10  # a machine that stands still takes no turn from the task
@@ -127,6 +128,7 @@ class Stack:
         "_boundaries",
         "_looks",
         "_since",
+        "_spared",
         "_told",
         "blocks",
         "loop",
@@ -146,12 +148,14 @@ class Stack:
         self.timers = state.timers
         self.loop = self.task = NO_TASK
         self.blocks: list[Node] = []
-        # While `slow` is False the other three are empty, and the innermost block may
+        # While `slow` is False the other four are empty, and the innermost block may
         # just be popped.
         self.slow = False
         self._told: dict[Node, int] = {}  # block -> our cancels that it answers for
         self._boundaries: frozenset[Node] = frozenset()
         self._anyio: dict[Node, object] = {}  # block -> the scope it was entered in
+        # Block -> the released blocks outside it, since it was open before.
+        self._spared: dict[Node, tuple[Node, ...]] = {}
         self._looks = 0
         self._since = 0.0
 
@@ -210,6 +214,14 @@ class Stack:
             self._anyio[block] = scope
             self.slow = True
 
+    def spare(self, released: Node) -> None:
+        """Keep the end of a released block from those that are open inside it."""
+        blocks = self.blocks
+        if blocks[-1] is not released:
+            for block in blocks[blocks.index(released) + 1 :]:
+                self._spared[block] = (*self._spared.get(block, ()), released)
+                self.slow = True
+
     # -- delivering ------------------------------------------------------------
 
     def _fire(self) -> None:
@@ -230,7 +242,7 @@ class Stack:
         if len(self.blocks) == 1 and not anyio_tasks():
             [block] = self.blocks
             held = False
-            due = [] if block in told or block._ended() is None else [block]
+            due = [] if block in told or not self._strikes(block) else [block]
         else:
             done, held = self._done()
             due = [one for one in done if one not in told]
@@ -263,13 +275,22 @@ class Stack:
         """
         done: list[Node] = []
         for block in reversed(self.blocks):
-            if block._ended() is not None:
+            if self._strikes(block):
                 if self._shielded(block):
                     return done, True
                 done.append(block)
-            if block in self._boundaries:
+            if block in self._boundaries or block._state == RELEASED:
                 break
         return done, False
+
+    def _strikes(self, block: Node) -> bool:
+        """Whether a block has ended, and that may interrupt."""
+        end = block._ended()
+        if end is None or block._state == RELEASED:
+            return False
+        return not self._spared or all(
+            released._ended() is not end for released in self._spared.get(block, ())
+        )
 
     def _shielded(self, block: Node) -> bool:
         """Whether an anyio shield has been entered inside `block`."""
@@ -341,7 +362,8 @@ class Stack:
             # Above the base somebody else has canceled the task as well.
         for one in gone:
             self._anyio.pop(one, None)
-        self.slow = bool(told or self._boundaries or self._anyio)
+            self._spared.pop(one, None)
+        self.slow = bool(told or self._boundaries or self._anyio or self._spared)
         return raised
 
     def _uncancel(self, here: bool) -> None:

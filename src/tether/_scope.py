@@ -45,6 +45,7 @@ from ._tree import (
     LEFT,
     NEW,
     NO_DEADLINE,
+    RELEASED,
     ROOT,
     VALUE,
     End,
@@ -326,10 +327,15 @@ class Scope(_Made):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        stack: Stack | None
         if self._state != ENTERED:
             if self._state == NEW:
                 raise RuntimeError(LEFT_WITHOUT_ENTER)
-            return
+            if self._state == LEFT:
+                return
+            stack = self._tether_stack  # type: ignore[assignment]
+            if stack is not None and len(stack.blocks) > 1:
+                stack._fire()  # for what a released block held back
         if self._end.__class__ is float:
             self._ended()  # canceled, not left: the state still tells
         self._state = LEFT
@@ -342,7 +348,7 @@ class Scope(_Made):
                 _current_set(None if old is Token.MISSING else old)
         self._token = NO_TOKEN
         raised: Node | None = None
-        stack: Stack | None = self._tether_stack  # type: ignore[assignment]
+        stack = self._tether_stack  # type: ignore[assignment]
         if stack is not None:
             self._tether_stack = None
             timers = stack.timers
@@ -374,6 +380,25 @@ class Scope(_Made):
             self._commit(End(Canceled, None, _clock.now(), left=True))
         if raised is not None:
             cast(Scope, raised)._give_back()
+
+    def _release(self) -> None:
+        """Stop interrupting the task inside the block, which stays open.
+
+        For a block around somebody else's code whose purpose is reached before that
+        code returns: a web request whose response is out. The scope is not canceled,
+        and its deadline stands for who has kept it, but from now on its end, and that
+        of anything above it, interrupts neither what is inside the block nor the blocks
+        in there that are open already. It is a boundary, as if its context had come
+        through `without_cancel()`: what ends outside it is held back until it is left.
+        `current()` gives its values without its end.
+
+        In a task, from any task of the same loop. If it is not open: nothing.
+        """
+        if self._state == ENTERED:
+            self._state = RELEASED
+            stack: Stack | None = self._tether_stack  # type: ignore[assignment]
+            if stack is not None:
+                stack.spare(self)
 
     def _give_back(self) -> NoReturn:
         """Raise the error that the interruption stood for."""
@@ -553,6 +578,8 @@ def current() -> Context:
         while isinstance(scope, _Plain):
             scope = scope._parent
         if not isinstance(scope, Scope) or scope._state != LEFT:
+            if isinstance(scope, Scope) and scope._state == RELEASED:
+                ctx = ctx.without_cancel()
             break
         ctx = scope._parent or _BACKGROUND
     if isinstance(ctx, _Plain) and ctx._state == ADOPTED and ctx._parent is not None:

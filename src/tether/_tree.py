@@ -99,7 +99,7 @@ class End:
 
 
 # What `_state` holds. Of a scope: where it is in its life. Of the others: their kind.
-NEW, ENTERED, LEFT, ROOT, VALUE, DETACHED, ADOPTED = range(7)
+NEW, ENTERED, RELEASED, LEFT, ROOT, VALUE, DETACHED, ADOPTED = range(8)
 
 
 @final

@@ -9,6 +9,7 @@ A map of the package, in the order in which to read it:
     _current _loops _interrupt     the context variable; interrupting tasks
     _hooks _interrupting           what may hang on a context
     _context _scope                Context, Scope: the handles
+    _behalf                        blocks that an integration opens for other code
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
 """

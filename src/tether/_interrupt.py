@@ -4,7 +4,7 @@ The rule
 
 A task is interrupted when the context of any of its open blocks is done, out to the
 nearest block that is a boundary: its context came through `without_cancel()`, or it was
-released (`Scope._release`), and then its own end interrupts nothing either. The
+released (see `_behalf`), and then its own end interrupts nothing either. The
 interruption is `Task.cancel()`, and becomes our error at the exit of the outermost done
 block inside the boundary. Each end is delivered once.
 
@@ -50,6 +50,7 @@ import time
 from _thread import get_ident
 from typing import Any, final
 
+from ._clock import INF
 from ._loops import (
     EMPTY,
     Loop,
@@ -61,7 +62,7 @@ from ._loops import (
     task_of,
 )
 from ._loops import states as _states
-from ._tree import DETACHED, RELEASED, End, Node
+from ._tree import DETACHED, ENTERED, RELEASED, End, Node
 
 TURNS = 100
 TURNS_AT_LEAST = 10  # a machine that stands still takes no turn from the task
@@ -85,6 +86,11 @@ def current_stack() -> Stack | None:
     if task.__class__ is not _Task and not isinstance(task, _Task):
         return None  # a callback of the loop, or no task of asyncio's
     assert task is not None
+    return stack_of(loop, task)
+
+
+def stack_of(loop: Loop, task: Task) -> Stack:
+    """The stack of a task, made if need be. In the thread of the loop."""
     state = _states.get(id(loop)) or state_of(loop)
     stack = state.stacks.get(id(task)) or _new_stack(state, task)
     if stack.task is not task:
@@ -214,6 +220,22 @@ class Stack:
             self._anyio[block] = scope
             self.slow = True
 
+    def enter(self, block: Node, *, first: bool) -> None:
+        """Take in a block that is entered by somebody else than the task."""
+        blocks = self.blocks
+        block._tether_stack = self
+        block._base = 0 if first else self.task.cancelling()
+        blocks.insert(0 if first else len(blocks), block)
+        if block._deadline != INF:
+            self.timers.add(block)  # type: ignore[arg-type]
+        if not first:
+            self.note_anyio(block)
+        # Those inside it did not know of it: whether they shield their inside from it.
+        for one in [*blocks] if first else [block]:
+            self.cover(one)
+        if block._end is not None:
+            self._fire()
+
     def spare(self, released: Node) -> None:
         """Keep the end of a released block from those that are open inside it."""
         blocks = self.blocks
@@ -286,7 +308,7 @@ class Stack:
     def _strikes(self, block: Node) -> bool:
         """Whether a block has ended, and that may interrupt."""
         end = block._ended()
-        if end is None or block._state == RELEASED:
+        if end is None or block._state != ENTERED:
             return False
         return not self._spared or all(
             released._ended() is not end for released in self._spared.get(block, ())

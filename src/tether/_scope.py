@@ -14,13 +14,14 @@ import sys
 import warnings
 from _thread import get_ident
 from contextvars import Token
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn, Self, TypeVar, cast, final
 
 from . import _clock, _describe, _foreign, _hooks, _interrupt
 from ._checks import cause_, seconds_
 from ._clock import INF
 from ._context import Context
+from ._current import Pending
 from ._current import var as _current
 from ._errors import (
     ENTERED_TWICE,
@@ -381,25 +382,6 @@ class Scope(_Made):
         if raised is not None:
             cast(Scope, raised)._give_back()
 
-    def _release(self) -> None:
-        """Stop interrupting the task inside the block, which stays open.
-
-        For a block around somebody else's code whose purpose is reached before that
-        code returns: a web request whose response is out. The scope is not canceled,
-        and its deadline stands for who has kept it, but from now on its end, and that
-        of anything above it, interrupts neither what is inside the block nor the blocks
-        in there that are open already. It is a boundary, as if its context had come
-        through `without_cancel()`: what ends outside it is held back until it is left.
-        `current()` gives its values without its end.
-
-        In a task, from any task of the same loop. If it is not open: nothing.
-        """
-        if self._state == ENTERED:
-            self._state = RELEASED
-            stack: Stack | None = self._tether_stack  # type: ignore[assignment]
-            if stack is not None:
-                stack.spare(self)
-
     def _give_back(self) -> NoReturn:
         """Raise the error that the interruption stood for."""
         end = self._ended()
@@ -477,6 +459,18 @@ def _derive(
         _register(scope, parent, up)
     if label is not None:
         scope._values = Value(_describe.LABEL, label, scope._values)
+    return scope
+
+
+def derive_at(
+    parent: Context, since: float, when: float, label: str, site: tuple[CodeType, int]
+) -> Scope:
+    """A scope below `parent` as if it had been derived and entered at `since`."""
+    made = cast(_Made, _adopt(parent))
+    scope = _derive(made, since, when, when - since, None, label, _frame(0))
+    scope._code, scope._lasti = site
+    scope._token = NO_TOKEN
+    scope._state = ENTERED
     return scope
 
 
@@ -573,6 +567,8 @@ def current() -> Context:
     ctx = _current.get()
     if ctx is None:
         return _BACKGROUND
+    if isinstance(ctx, Pending):
+        ctx = ctx._tether_context()
     while isinstance(ctx, Node):
         scope: object = ctx
         while isinstance(scope, _Plain):

@@ -1,4 +1,4 @@
-"""A released block stays open and interrupts its task no more."""
+"""A released block stays open and interrupts its task no more (`_behalf`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.core.support import start
 from tests.core.test_interrupt import forever, turns, undisturbed
 from tests.loops import Run
 from tether import Canceled, DeadlineExceeded, Key, Scope, background, current
+from tether._behalf import release
 from tether.testing import VirtualClock
 
 KEY: Key[int] = Key("key")
@@ -23,9 +24,9 @@ def test_its_end_interrupts_nothing(run: Run, before: bool) -> None:
             with background().with_timeout(1.0) as scope:
                 if before:
                     clock.advance(1.0)
-                    scope._release()
+                    release(scope)
                 else:
-                    scope._release()
+                    release(scope)
                     clock.advance(1.0)
                 await turns()
                 assert isinstance(scope.err(), DeadlineExceeded)
@@ -38,7 +39,7 @@ def test_neither_does_the_end_of_what_it_was_derived_from(run: Run) -> None:
     async def main() -> None:
         service = background().with_cancel()
         with service.with_timeout(60.0) as scope:
-            scope._release()
+            release(scope)
             service.cancel()
             await turns()
             assert isinstance(scope.err(), Canceled)
@@ -54,7 +55,7 @@ def test_what_ends_outside_is_held_back_until_it_is_left(run: Run) -> None:
         with pytest.raises(Canceled) as caught:
             with outside:
                 with background().with_cancel() as scope:
-                    scope._release()
+                    release(scope)
                     outside.cancel()
                     await turns()
                     passed.append("inside")
@@ -72,7 +73,7 @@ def test_blocks_that_are_open_inside_are_spared_its_end(run: Run) -> None:
         with VirtualClock() as clock:
             with background().with_timeout(1.0) as scope:
                 with scope.with_timeout(5.0) as inner, inner.with_cancel() as innermost:
-                    scope._release()
+                    release(scope)
                     clock.advance(1.0)
                     await turns()
                     assert isinstance(innermost.err(), DeadlineExceeded)
@@ -88,7 +89,7 @@ def test_their_own_end_still_interrupts(run: Run) -> None:
                 inner = scope.with_timeout(1.0)
                 with pytest.raises(DeadlineExceeded) as caught:
                     with inner, inner.with_cancel():
-                        scope._release()
+                        release(scope)
                         clock.advance(1.0)
                         await forever()
                 assert caught.value.ctx is inner
@@ -105,7 +106,7 @@ def test_a_block_entered_later_is_like_any_other(run: Run) -> None:
     async def main() -> None:
         with VirtualClock() as clock:
             with background().with_timeout(5.0) as scope:
-                scope._release()
+                release(scope)
                 with pytest.raises(DeadlineExceeded):
                     with scope.with_cancel():
                         clock.advance(5.0)
@@ -131,7 +132,7 @@ def test_current_is_its_values_without_its_end(run: Run) -> None:
         with ctx.with_timeout(60.0, label="work") as scope:
             task = asyncio.create_task(elsewhere(ask))
             with scope.with_timeout(5.0) as inner:
-                scope._release()
+                release(scope)
                 assert current() is inner
             scope.cancel()
             ask()
@@ -166,7 +167,7 @@ def test_it_can_be_released_from_another_task(run: Run) -> None:
 
         task = asyncio.create_task(handler())
         await entered.wait()
-        scope._release()
+        release(scope)
         scope.cancel()
         await turns()
         go_on.set()
@@ -183,7 +184,7 @@ def test_an_interruption_that_is_on_its_way_becomes_its_error(run: Run) -> None:
             try:
                 await forever()
             finally:
-                scope._release()
+                release(scope)
                 await turns()
         assert caught.value.ctx is scope
         await undisturbed()
@@ -197,7 +198,7 @@ def test_a_foreign_cancel_passes_through_it(run: Run) -> None:
         assert task is not None
         with pytest.raises(asyncio.CancelledError):
             with background().with_cancel() as scope:
-                scope._release()
+                release(scope)
                 scope.cancel()
                 asyncio.get_running_loop().call_soon(task.cancel)
                 await forever()
@@ -212,8 +213,8 @@ def test_two_released_blocks_in_one_task(run: Run, order: int) -> None:
         with background().with_cancel() as outer:
             with background().with_cancel() as middle, outer.with_cancel() as inner:
                 both = [outer, middle]
-                both[order]._release()
-                both[1 - order]._release()
+                release(both[order])
+                release(both[1 - order])
                 outer.cancel()
                 middle.cancel()
                 await turns()
@@ -226,18 +227,18 @@ def test_two_released_blocks_in_one_task(run: Run, order: int) -> None:
 
 
 def test_only_an_open_block_can_be_released(run: Run) -> None:
-    def release(scope: Scope) -> None:
-        scope._release()
+    def cycle(scope: Scope) -> None:
+        release(scope)
         with scope:
             assert current() is scope
-        scope._release()
+        release(scope)
         assert current() is background()
 
     async def main() -> None:
-        release(background().with_cancel())
+        cycle(background().with_cancel())
 
     run(main)
-    start(release, background().with_cancel()).result(10.0)
+    start(cycle, background().with_cancel()).result(10.0)
 
 
 def test_nothing_is_kept_for_it(run: Run) -> None:
@@ -249,7 +250,7 @@ def test_nothing_is_kept_for_it(run: Run) -> None:
             with background().with_timeout(60.0) as scope:
                 stack = current_stack()
                 with scope.with_cancel():
-                    scope._release()
+                    release(scope)
         assert stack is not None
         assert not (stack.blocks or stack._spared or stack.slow)
 

@@ -26,9 +26,10 @@ from types import CodeType
 from . import _interrupt
 from ._clock import INF
 from ._context import Context
+from ._errors import ContextError
 from ._loops import Loop, Task
 from ._scope import Scope, derive_at
-from ._tree import ENTERED, HELD, RELEASED
+from ._tree import ENTERED, HELD, RELEASED, Node
 
 
 def begin(
@@ -74,3 +75,16 @@ def release(scope: Scope) -> None:
         stack: _interrupt.Stack | None = scope._tether_stack  # type: ignore[assignment]
         if stack is not None:
             stack.spare(scope)
+
+
+def tells_of(exc: BaseException, scope: Scope) -> bool:
+    """Whether an exception says no more than that the scope has ended.
+
+    By itself or with something above it; also a group of nothing else.
+    """
+    if isinstance(exc, BaseExceptionGroup):
+        return all(tells_of(one, scope) for one in exc.exceptions)
+    node: Node | None = scope if isinstance(exc, ContextError) else None
+    while node is not None and node is not exc.ctx:  # type: ignore[attr-defined]
+        node = node._up
+    return node is not None

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import TypeAlias
 
-from tether import Context, DeadlineExceeded, background
+from tether import Context, DeadlineExceeded, _clock, background
 from tether._checks import seconds_
 from tether._current import Pending
 from tether._current import var as _current
 from tether._interrupt import stack_of
 from tether._loops import running_loop, task_of
+from tether._tree import GIL
 
 from . import _websocket
 from ._lookout import QUICK, Lookout
@@ -22,6 +24,7 @@ from ._types import ASGIApp, Connection, Receive, Send, label_of
 Timeout: TypeAlias = float | Callable[[Connection], float | None] | None
 
 _Task = asyncio.Task
+_new = object.__new__
 _current_get = _current.get
 _current_set = _current.set
 _current_reset = _current.reset
@@ -61,7 +64,7 @@ class ContextMiddleware:
             raise TypeError(f"base is a Context, not {base!r}")
         self.app = app
         self.timeout = timeout
-        self.seconds = None if callable(timeout) else timeout
+        self._seconds = None if callable(timeout) else timeout
         self.base = _BACKGROUND if base is None else base
         frame = sys._getframe(1)
         self.site = frame.f_code, frame.f_lasti  # of whoever has set the timeout
@@ -76,8 +79,16 @@ class ContextMiddleware:
         if scope["type"] != "http" or loop is None or not isinstance(task, _Task):
             await self._else(scope, receive, send, task)
             return
-        request = Request(self, task, scope, receive, send)
-        if not self._plain and not await self._admit(request, scope, send):
+        request = _new(Request)
+        request.since = _clock.now()
+        request.seconds = self._seconds
+        request.middleware = self
+        request.task = task
+        request.connection = scope
+        request.server_receive = receive
+        request.server_send = send
+        request.variables = copy_context()
+        if not self._plain and not await self._admit(request):
             return
         around = _current_get()
         if around is not None:
@@ -101,24 +112,28 @@ class ContextMiddleware:
                 raise
         else:
             _current_reset(token)
+            request.ended = request.mute = True  # before the look, see Request.open
+            if request.scope is None and request.inbox is None and GIL:
+                among.discard(request)
+                return
             request.end(None)
         if request.scope is not None:
             await request.answer()
 
-    async def _admit(self, request: Request, scope: Connection, send: Send) -> bool:
+    async def _admit(self, request: Request) -> bool:
         """Set the time of a request; False if it has been answered instead."""
         if callable(self.timeout):
-            seconds = self.timeout(scope)
+            seconds = self.timeout(request.connection)
             request.seconds = None if seconds is None else seconds_("timeout", seconds)
         seconds = request.seconds
         error = self.base.err()
         if isinstance(error, DeadlineExceeded) or (
             seconds is not None and seconds <= 0.0
         ):
-            await respond(send, *TOO_LATE)
+            await respond(request.server_send, *TOO_LATE)
             return False
         if error is not None:
-            await respond(send, *STOPPED)
+            await respond(request.server_send, *STOPPED)
             return False
         if seconds is not None and self._is_short(seconds):
             request.open(first=False)

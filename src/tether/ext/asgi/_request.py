@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable
-from contextvars import copy_context
+from contextvars import Context as Variables
 from typing import TYPE_CHECKING, final
 
-from tether import Context, DeadlineExceeded, Scope, _clock
+from tether import Context, DeadlineExceeded, Scope
 from tether._behalf import begin, bind, hold, let_go, release, tells_of
 from tether._current import Pending
 from tether._current import var as _current
@@ -70,7 +70,8 @@ class Request(Pending):
     stopped = False  # the application was ended by the scope's end
     _finished = False  # the last message of the response is on its way
     _out = False  # and has been taken by the server
-    _ended = False  # the application has returned
+    ended = False  # the application has returned
+    mute = False  # what the application sends is not passed on any more
     _trailers = False
     _asked = False  # the application has begun to read
     _late = False  # no longer quick: to be listened to
@@ -79,34 +80,26 @@ class Request(Pending):
     _elsewhere = 0  # calls that wait in another task than the request's
     _watched = False  # the end of the scope will be told to _over
     _told = False  # the application, that the client has left, though it has not
-    _mute = False  # what the application sends is not passed on any more
-    _inbox: Inbox | None = None
+    inbox: Inbox | None = None
 
-    def __init__(
-        self,
-        middleware: ContextMiddleware,
-        task: Task,
-        connection: Connection,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        self.since = _clock.now()
-        self.seconds = middleware.seconds
-        self._middleware = middleware
-        self._task = task
-        self._connection = connection
-        self._server_receive = receive
-        self._server_send = send
-        self._variables = copy_context()  # without this request: for the listener
-        self.among: set[Request]  # where the lookout has it
+    # Set by the middleware, which saves the call of a constructor.
+    since: float  # when it began
+    seconds: float | None  # that it may take
+    middleware: ContextMiddleware
+    task: Task
+    connection: Connection
+    server_receive: Receive
+    server_send: Send
+    variables: Variables  # without this request: for the listener
+    among: set[Request]  # where the lookout has it
 
     # -- the context -----------------------------------------------------------
 
     def _tether_context(self) -> Context:
-        if self._ended and self.scope is None:
-            return self._middleware.base
+        if self.ended and self.scope is None:
+            return self.middleware.base
         scope = self.open()
-        if _current.get() is self and not self._ended:
+        if _current.get() is self and not self.ended:
             _current.set(scope)  # the shorter way, from now on, here
         return scope
 
@@ -117,8 +110,8 @@ class Request(Pending):
         """
         scope = self.scope
         if scope is None:
-            label = label_of(self._connection["method"], self._connection)
-            base, site = self._middleware.base, self._middleware.site
+            label = label_of(self.connection["method"], self.connection)
+            base, site = self.middleware.base, self.middleware.site
             scope = begin(base, self.since, self.seconds, label, site)
             with lock:
                 if self.scope is None:
@@ -126,13 +119,13 @@ class Request(Pending):
             if self.scope is not scope:  # another thread was quicker
                 scope.__exit__(None, None, None)
                 scope = self.scope
-            elif self._ended:
+            elif self.ended:
                 scope.__exit__(None, None, None)
             elif self._out:
                 release(scope)
-        loop = self._task.get_loop()
+        loop = self.task.get_loop()
         if scope._tether_stack is None and running_loop() is loop:
-            bind(scope, loop, self._task, first=first)
+            bind(scope, loop, self.task, first=first)
             if self._elsewhere:
                 self._hold()
         return scope
@@ -145,21 +138,21 @@ class Request(Pending):
         hold(scope)
         if not self._watched:
             self._watched = True
-            loop = self._task.get_loop()
+            loop = self.task.get_loop()
             scope.done_signal().add_callback(lambda: call_soon(loop, self._over))
 
     def _over(self) -> None:
-        if self._elsewhere and not (self._ended or self.gone):
+        if self._elsewhere and not (self.ended or self.gone):
             self._told = True
             # A response that has begun may be completed by who believes that nobody
             # gets it (BaseHTTPMiddleware): cut off, it must not look whole.
-            self._mute = self.started
-            assert self._inbox is not None
-            self._inbox.close()
-            self._task.get_loop().call_later(GRACE, self._insist)
+            self.mute = self.started
+            assert self.inbox is not None
+            self.inbox.close()
+            self.task.get_loop().call_later(GRACE, self._insist)
 
     def _insist(self) -> None:
-        if not self._ended:
+        if not self.ended:
             if self.gone:
                 self._cancel()
             let_go(self.open())
@@ -168,22 +161,22 @@ class Request(Pending):
 
     async def receive(self) -> Message:
         """The next message, from the listener if there is one."""
-        if self._ended:
+        if self.ended:
             return {"type": "http.disconnect"}
-        own = task_of(self._task.get_loop()) is self._task
-        if self._inbox is None and not self._hung_up:
+        own = task_of(self.task.get_loop()) is self.task
+        if self.inbox is None and not self._hung_up:
             if own or self._direct:
                 return await self._receive_directly()
             self._asked = True
             self._listen()
-        if self._inbox is None:
+        if self.inbox is None:
             return {"type": "http.disconnect"}
         if own:
-            return await self._inbox.take()
+            return await self.inbox.take()
         self._elsewhere += 1
         try:
             self._hold()
-            return await self._inbox.take()
+            return await self.inbox.take()
         finally:
             self._elsewhere -= 1
             if self.scope and not (self._elsewhere or self._told or self.gone):
@@ -193,7 +186,7 @@ class Request(Pending):
         self._asked = True
         self._direct += 1
         try:
-            message = await self._server_receive()
+            message = await self.server_receive()
             self._hear(message)
         finally:
             self._direct -= 1
@@ -203,25 +196,25 @@ class Request(Pending):
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on, and note how far the response is."""
-        if self._mute:
+        if self.mute:
             return _nothing()
         kind = message["type"]
-        if kind == "http.response.start":
+        if kind in _BODY:
+            if not (message.get("more_body") or self._trailers):
+                return self._send_last(message)
+        elif kind == "http.response.start":
             if message["status"] == 500:
                 self._own_up()
-            if message.get("trailers"):
-                self._trailers = True
+            if "trailers" in message:
+                self._trailers = bool(message["trailers"])
             self.started = True
-        elif kind == "http.response.trailers":
-            if not message.get("more_trailers"):
-                return self._send_last(message)
-        elif kind in _BODY and not (message.get("more_body") or self._trailers):
+        elif kind == "http.response.trailers" and not message.get("more_trailers"):
             return self._send_last(message)
-        return self._server_send(message)
+        return self.server_send(message)
 
     async def _send_last(self, message: Message) -> None:
         self._finished = True
-        await self._server_send(message)
+        await self.server_send(message)
         self._out = True
         if self.scope is not None:
             release(self.scope)
@@ -240,11 +233,11 @@ class Request(Pending):
 
     def end(self, exc: BaseException | None) -> bool:
         """The application has returned; whether `exc` is the server's affair."""
-        self._ended = self._mute = True
+        self.ended = self.mute = True
         self.among.discard(self)
-        if self._inbox is not None:
-            self._inbox.close()
-            self._inbox = None
+        if self.inbox is not None:
+            self.inbox.close()
+            self.inbox = None
         if not GIL:
             with lock:
                 pass  # another thread that opens it sees _ended, or we what it made
@@ -271,38 +264,38 @@ class Request(Pending):
         if self.started or self.gone or self.scope is None:
             return  # one that is not complete: the server closes the connection
         if isinstance(self.scope.err(), DeadlineExceeded):
-            await respond(self._server_send, *TOO_LATE)
+            await respond(self.server_send, *TOO_LATE)
         elif self.stopped or self._told:
-            await respond(self._server_send, *STOPPED)
+            await respond(self.server_send, *STOPPED)
 
     # -- listening -------------------------------------------------------------
 
     def is_late(self) -> None:
         """The request is not a quick one: it gets a context, and is listened to."""
-        if not (self._out or self._ended):
+        if not (self._out or self.ended):
             self._late = True
             self.open()
             self._listen()
 
     def _listen(self) -> None:
         if (
-            self._inbox is None
-            and not (self._direct or self._hung_up or self._finished or self._ended)
+            self.inbox is None
+            and not (self._direct or self._hung_up or self._finished or self.ended)
             # To ask the server for the body is to tell the client to send it.
-            and (self._asked or self.started or not expects_continue(self._connection))
+            and (self._asked or self.started or not expects_continue(self.connection))
         ):
-            loop = self._task.get_loop()
-            self._inbox = Inbox(self._server_receive, self._hear, loop, self._variables)
+            loop = self.task.get_loop()
+            self.inbox = Inbox(self.server_receive, self._hear, loop, self.variables)
 
     def _hear(self, message: Message) -> None:
         if message["type"] == "http.request":
             return
         self._hung_up = True
-        if self._finished or self._ended:
+        if self._finished or self.ended:
             return
         self.gone = True
         if self._elsewhere:
-            self._task.get_loop().call_later(GRACE, self._insist)
+            self.task.get_loop().call_later(GRACE, self._insist)
         else:
             self._cancel()
 

@@ -10,7 +10,7 @@ them.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._context import Context
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 class Pending:
     """Stands for a context that nobody has asked for yet."""
 
-    __slots__ = ()
-
-    _tether_stack = None  # it is no block of a task
+    _tether_stack: Any = None  # of the task that it is a block of, when it is one
 
     def _tether_context(self) -> Context:
         """The context, made now if need be. In any task or thread, any number of times.
 
-        When the work is over: what was current around it.
+        Without its end when that does not count any more.
         """
         raise NotImplementedError
 

@@ -568,7 +568,7 @@ def current() -> Context:
     if ctx is None:
         return _BACKGROUND
     if isinstance(ctx, Pending):
-        ctx = ctx._tether_context()
+        return ctx._tether_context()
     while isinstance(ctx, Node):
         scope: object = ctx
         while isinstance(scope, _Plain):

@@ -251,8 +251,8 @@ def test_current_makes_what_is_pending(run: Run) -> None:
         with current().with_cancel() as inner:
             assert current() is inner
         leave(pending.made[0])
-        assert current() is background()
         var.reset(token)
+        assert current() is background()
 
     run(main)
 

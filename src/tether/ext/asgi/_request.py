@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, final
 from tether import Context, DeadlineExceeded, Scope
 from tether._behalf import begin, bind, hold, let_go, release, tells_of
 from tether._current import Pending
-from tether._current import var as _current
 from tether._loops import call_soon, running_loop, task_of
 from tether._tree import GIL, lock
 
@@ -96,12 +95,9 @@ class Request(Pending):
     # -- the context -----------------------------------------------------------
 
     def _tether_context(self) -> Context:
-        if self.ended and self.scope is None:
-            return self.middleware.base
-        scope = self.open()
-        if _current.get() is self and not self.ended:
-            _current.set(scope)  # the shorter way, from now on, here
-        return scope
+        if self._out:
+            return self.open().without_cancel()  # for what goes on after the response
+        return self.middleware.base if self.ended else self.open()
 
     def open(self, *, first: bool = True) -> Scope:
         """The request's scope; a block of its task from now on, if this is the loop.
@@ -126,6 +122,7 @@ class Request(Pending):
         loop = self.task.get_loop()
         if scope._tether_stack is None and running_loop() is loop:
             bind(scope, loop, self.task, first=first)
+            self._tether_stack = scope._tether_stack  # the shorter way for blocks in it
             if self._elsewhere:
                 self._hold()
         return scope

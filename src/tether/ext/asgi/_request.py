@@ -66,7 +66,7 @@ class Request(Pending):
     scope: Scope | None = None  # made when it is asked for
     started = False  # the response has begun
     gone = False  # the client left before the response was finished
-    stopped = False  # the application was ended by the scope's end
+    verdict: tuple[int, bytes] | None = None  # the scope's end has ended it
     _finished = False  # the last message of the response is on its way
     _out = False  # and has been taken by the server
     ended = False  # the application has returned
@@ -224,7 +224,7 @@ class Request(Pending):
         """
         crash = sys.exc_info()[1]
         if crash is not None and self.scope and tells_of(crash, self.scope):
-            self.scope.check()
+            raise crash
 
     # -- what the middleware calls ---------------------------------------------
 
@@ -243,27 +243,28 @@ class Request(Pending):
             return exc is not None
         if self.gone:
             self._cancel()
+        error = scope.err()  # before the block is left, which would end it
         try:
             if exc is None:
                 scope.__exit__(None, None, None)
-                return False
-            scope.__exit__(type(exc), exc, exc.__traceback__)
+            else:
+                scope.__exit__(type(exc), exc, exc.__traceback__)
         except Exception:  # the scope's end, in place of the interruption
-            self.stopped = True
-            return False
-        if tells_of(exc, scope):
-            self.stopped = True
-            return False
-        return not ((self.gone or self._told) and tells_of_client(exc))
+            exc = None
+        if exc is not None and not tells_of(exc, scope):
+            return not ((self.gone or self._told) and tells_of_client(exc))
+        if not self.gone and (error is not None or exc is not None):
+            late = isinstance(error, DeadlineExceeded) or has_run_out(exc)
+            self.verdict = TOO_LATE if late else STOPPED
+        return False
 
     async def answer(self) -> None:
-        """Respond in place of the application, if that was ended before it did."""
-        if self.started or self.gone or self.scope is None:
-            return  # one that is not complete: the server closes the connection
-        if isinstance(self.scope.err(), DeadlineExceeded):
-            await respond(self.server_send, *TOO_LATE)
-        elif self.stopped or self._told:
-            await respond(self.server_send, *STOPPED)
+        """Respond in place of the application, if it was ended before it did.
+
+        If it had begun to, the server closes the connection.
+        """
+        if self.verdict is not None and not self.started:
+            await respond(self.server_send, *self.verdict)
 
     # -- listening -------------------------------------------------------------
 
@@ -298,6 +299,13 @@ class Request(Pending):
 
     def _cancel(self) -> None:
         self.open().cancel(client_left())
+
+
+def has_run_out(exc: BaseException | None) -> bool:
+    """Whether an error that tells of the scope tells of its time."""
+    if isinstance(exc, BaseExceptionGroup):
+        return any(map(has_run_out, exc.exceptions))
+    return isinstance(exc, DeadlineExceeded)
 
 
 async def respond(send: Send, status: int, body: bytes) -> None:

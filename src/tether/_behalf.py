@@ -50,7 +50,7 @@ def begin(
 
 def bind(scope: Scope, loop: Loop, task: Task, *, first: bool) -> None:
     """Make it a block of the task: the outermost, or, if not `first`, the innermost."""
-    if scope._state == ENTERED and scope._tether_stack is None:
+    if scope._state in {ENTERED, HELD} and scope._tether_stack is None:
         _interrupt.stack_of(loop, task).enter(scope, first=first)
 
 

@@ -202,6 +202,24 @@ def test_held_it_interrupts_nothing_until_it_is_let_go(run: Run) -> None:
     run(main)
 
 
+def test_held_before_it_is_bound(run: Run) -> None:
+    async def main() -> None:
+        scope = begun()
+        hold(scope)
+        bind_here(scope)
+        scope.cancel()
+        await turns()
+        let_go(scope)
+        with pytest.raises(Canceled):
+            try:
+                await forever()
+            except asyncio.CancelledError as exc:
+                leave(scope, exc)
+        await undisturbed()
+
+    run(main)
+
+
 def test_blocks_in_and_around_a_held_one_interrupt(run: Run) -> None:
     async def main() -> None:
         for of in (0, 2):

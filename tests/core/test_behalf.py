@@ -259,6 +259,7 @@ class Lazy(Pending):
 
 def test_current_makes_what_is_pending(run: Run) -> None:
     async def main() -> None:
+        outside = current()
         pending = Lazy()
         token = var.set(pending)
         with background().with_cancel() as other:
@@ -270,7 +271,7 @@ def test_current_makes_what_is_pending(run: Run) -> None:
             assert current() is inner
         leave(pending.made[0])
         var.reset(token)
-        assert current() is background()
+        assert current() is outside
 
     run(main)
 

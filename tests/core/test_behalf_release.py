@@ -123,6 +123,7 @@ def test_a_block_entered_later_is_like_any_other(run: Run) -> None:
 
 def test_current_is_its_values_without_its_end(run: Run) -> None:
     async def main() -> None:
+        outside = current()
         ctx = background().with_value(KEY, 7)
         asked: list[Any] = []
 
@@ -143,7 +144,7 @@ def test_current_is_its_values_without_its_end(run: Run) -> None:
                 assert not later.done()
             await task
             await asyncio.to_thread(ask)
-        assert current() is background()
+        assert current() is outside
         assert asked == [(None, False, 7)] * 3
 
     async def elsewhere(ask: Any) -> None:
@@ -228,11 +229,12 @@ def test_two_released_blocks_in_one_task(run: Run, order: int) -> None:
 
 def test_only_an_open_block_can_be_released(run: Run) -> None:
     def cycle(scope: Scope) -> None:
+        outside = current()
         release(scope)
         with scope:
             assert current() is scope
         release(scope)
-        assert current() is background()
+        assert current() is outside
 
     async def main() -> None:
         cycle(background().with_cancel())

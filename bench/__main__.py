@@ -10,7 +10,7 @@ import sys
 import time
 from types import ModuleType
 
-from bench import derive, latency, looks, memory, scopes, threads, tree, waits
+from bench import asgi, derive, latency, looks, memory, scopes, threads, tree, waits
 from bench._measure import FULL, QUICK, Row, Verdict, measure
 
 TOPICS: dict[str, ModuleType] = {
@@ -22,6 +22,7 @@ TOPICS: dict[str, ModuleType] = {
     "latency": latency,
     "threads": threads,
     "waits": waits,
+    "asgi": asgi,
 }
 PEERS = ("anyio", "trio", "uvloop")
 NAME, VALUE, RATIO = 42, 9, 7

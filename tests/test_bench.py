@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = {"scopes", "derive", "looks", "tree", "memory", "latency", "threads", "waits"}
+TOPICS = {
+    "scopes",
+    "derive",
+    "looks",
+    "tree",
+    "memory",
+    "latency",
+    "threads",
+    "waits",
+    "asgi",
+}
 ROW = {
     "topic",
     "case",

@@ -17,7 +17,7 @@ CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
     *["_pool", "_threads", "_tree", "_timers", "_foreign", "_describe"],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
-    *["_context", "_scope"],
+    *["_context", "_scope", "_behalf"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
     *["_where", "_left", "_outlast", "_to_thread"],
     *["_bell", "_handle", "_piece", "_block", "_crew", "_group", "_waitgroup"],

@@ -3,7 +3,8 @@
 The rule
 
 A task is interrupted when the context of any of its open blocks is done, out to the
-nearest block that is a boundary (its context came through `without_cancel()`). The
+nearest block that is a boundary: its context came through `without_cancel()`, or it was
+released (see `_behalf`), and then its own end interrupts nothing either. The
 interruption is `Task.cancel()`, and becomes our error at the exit of the outermost done
 block inside the boundary. Each end is delivered once.
 
@@ -49,6 +50,7 @@ import time
 from _thread import get_ident
 from typing import Any, final
 
+from ._clock import INF
 from ._loops import (
     Loop,
     LoopState,
@@ -60,7 +62,7 @@ from ._loops import (
     task_of,
 )
 from ._loops import states as _states
-from ._tree import DETACHED, End, Node
+from ._tree import DETACHED, ENTERED, RELEASED, End, Node
 
 TURNS = 100
 TURNS_AT_LEAST = 10  # a machine that stands still takes no turn from the task
@@ -84,6 +86,11 @@ def current_stack() -> Stack | None:
     if task.__class__ is not _Task and not isinstance(task, _Task):
         return None  # a callback of the loop, or no task of asyncio's
     assert task is not None
+    return stack_of(loop, task)
+
+
+def stack_of(loop: Loop, task: Task) -> Stack:
+    """The stack of a task, made if need be. In the thread of the loop."""
     state = _states.get(id(loop)) or state_of(loop)
     stack = state.stacks.get(id(task)) or _new_stack(state, task)
     if stack.task is not task:
@@ -127,6 +134,7 @@ class Stack:
         "_boundaries",
         "_looks",
         "_since",
+        "_spared",
         "_told",
         "blocks",
         "loop",
@@ -146,12 +154,14 @@ class Stack:
         self.timers = state.timers
         self.loop = self.task = NO_TASK
         self.blocks: list[Node] = []
-        # While `slow` is False the other three are empty, and the innermost block may
+        # While `slow` is False the other four are empty, and the innermost block may
         # just be popped.
         self.slow = False
         self._told: dict[Node, int] = {}  # block -> our cancels that it answers for
         self._boundaries: frozenset[Node] = frozenset()
         self._anyio: dict[Node, object] = {}  # block -> the scope it was entered in
+        # Block -> the released blocks outside it, since it was open before.
+        self._spared: dict[Node, tuple[Node, ...]] = {}
         self._looks = 0
         self._since = 0.0
 
@@ -210,6 +220,30 @@ class Stack:
             self._anyio[block] = scope
             self.slow = True
 
+    def enter(self, block: Node, *, first: bool) -> None:
+        """Take in a block that is entered by somebody else than the task."""
+        blocks = self.blocks
+        block._tether_stack = self
+        block._base = 0 if first else self.task.cancelling()
+        blocks.insert(0 if first else len(blocks), block)
+        if block._deadline != INF:
+            self.timers.add(block)  # type: ignore[arg-type]
+        if not first:
+            self.note_anyio(block)
+        # Those inside it did not know of it: whether they shield their inside from it.
+        for one in [*blocks] if first else [block]:
+            self.cover(one)
+        if block._end is not None:
+            self._fire()
+
+    def spare(self, released: Node) -> None:
+        """Keep the end of a released block from those that are open inside it."""
+        blocks = self.blocks
+        if blocks[-1] is not released:
+            for block in blocks[blocks.index(released) + 1 :]:
+                self._spared[block] = (*self._spared.get(block, ()), released)
+                self.slow = True
+
     # -- delivering ------------------------------------------------------------
 
     def _fire(self) -> None:
@@ -230,7 +264,7 @@ class Stack:
         if len(self.blocks) == 1 and not anyio_tasks():
             [block] = self.blocks
             held = False
-            due = [] if block in told or block._ended() is None else [block]
+            due = [] if block in told or not self._strikes(block) else [block]
         else:
             done, held = self._done()
             due = [one for one in done if one not in told]
@@ -263,13 +297,22 @@ class Stack:
         """
         done: list[Node] = []
         for block in reversed(self.blocks):
-            if block._ended() is not None:
+            if self._strikes(block):
                 if self._shielded(block):
                     return done, True
                 done.append(block)
-            if block in self._boundaries:
+            if block in self._boundaries or block._state == RELEASED:
                 break
         return done, False
+
+    def _strikes(self, block: Node) -> bool:
+        """Whether a block has ended, and that may interrupt."""
+        end = block._ended()
+        if end is None or block._state != ENTERED:
+            return False
+        return not self._spared or all(
+            released._ended() is not end for released in self._spared.get(block, ())
+        )
 
     def _shielded(self, block: Node) -> bool:
         """Whether an anyio shield has been entered inside `block`."""
@@ -341,8 +384,13 @@ class Stack:
             # Above the base somebody else has canceled the task as well.
         for one in gone:
             self._anyio.pop(one, None)
-        self.slow = bool(told or self._boundaries or self._anyio)
+            self._spared.pop(one, None)
+        self.reckon()
         return raised
+
+    def reckon(self) -> None:
+        """Set `slow` again, after something was taken out of one of the four."""
+        self.slow = bool(self._told or self._boundaries or self._anyio or self._spared)
 
     def _uncancel(self, here: bool) -> None:
         if here or running_loop() is self.loop:

@@ -50,5 +50,5 @@ class Outlast:
             if block not in self._told:
                 for _ in range(stack._told.pop(block)):
                     self._task.uncancel()
-        stack.slow = bool(stack._told or stack._boundaries or stack._anyio)
+        stack.reckon()
         stack._fire()

@@ -14,13 +14,14 @@ import sys
 import warnings
 from _thread import get_ident
 from contextvars import Token
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn, Self, TypeVar, cast, final
 
 from . import _clock, _describe, _foreign, _hooks, _interrupt
 from ._checks import cause_, seconds_
 from ._clock import INF
 from ._context import Context
+from ._current import Pending
 from ._current import var as _current
 from ._errors import (
     ENTERED_TWICE,
@@ -45,6 +46,7 @@ from ._tree import (
     LEFT,
     NEW,
     NO_DEADLINE,
+    RELEASED,
     ROOT,
     VALUE,
     Claim,
@@ -327,10 +329,15 @@ class Scope(_Made):
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
+        stack: Stack | None
         if self._state != ENTERED:
             if self._state == NEW:
                 raise RuntimeError(LEFT_WITHOUT_ENTER)
-            return
+            if self._state == LEFT:
+                return
+            stack = self._tether_stack  # type: ignore[assignment]
+            if stack is not None and len(stack.blocks) > 1:
+                stack._fire()  # for what a released block held back
         if self._end.__class__ is float:
             self._ended()  # canceled, not left: the state still tells
         self._state = LEFT
@@ -343,7 +350,7 @@ class Scope(_Made):
                 _current_set(None if old is Token.MISSING else old)
         self._token = NO_TOKEN
         raised: Node | None = None
-        stack: Stack | None = self._tether_stack  # type: ignore[assignment]
+        stack = self._tether_stack  # type: ignore[assignment]
         if stack is not None:
             self._tether_stack = None
             timers = stack.timers
@@ -460,6 +467,18 @@ def _derive(
     return scope
 
 
+def derive_at(
+    parent: Context, since: float, when: float, label: str, site: tuple[CodeType, int]
+) -> Scope:
+    """A scope below `parent` as if it had been derived and entered at `since`."""
+    made = cast(_Made, _adopt(parent))
+    scope = _derive(made, since, when, when - since, None, label, _frame(0))
+    scope._code, scope._lasti = site
+    scope._token = NO_TOKEN
+    scope._state = ENTERED
+    return scope
+
+
 def _born(scope: Scope, up: Node | None, now: float) -> None:
     """Look once, as a deadline is set: whether the parent is over, or it has passed."""
     if up is not None:
@@ -553,11 +572,15 @@ def current() -> Context:
     ctx = _current.get()
     if ctx is None:
         return _BACKGROUND
+    if isinstance(ctx, Pending):
+        return ctx._tether_context()
     while isinstance(ctx, Node):
         scope: object = ctx
         while isinstance(scope, _Plain):
             scope = scope._parent
         if not isinstance(scope, Scope) or scope._state != LEFT:
+            if isinstance(scope, Scope) and scope._state == RELEASED:
+                ctx = ctx.without_cancel()
             break
         ctx = scope._parent or _BACKGROUND
     if isinstance(ctx, _Plain) and ctx._state == ADOPTED and ctx._parent is not None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from ._context import Context
+    from ._current import Pending
     from ._keys import Value
 
 lock = RLock()
@@ -110,7 +111,7 @@ class End:
 
 
 # What `_state` holds. Of a scope: where it is in its life. Of the others: their kind.
-NEW, ENTERED, LEFT, ROOT, VALUE, DETACHED, ADOPTED = range(7)
+NEW, ENTERED, HELD, RELEASED, LEFT, ROOT, VALUE, DETACHED, ADOPTED = range(9)
 
 
 @final
@@ -154,7 +155,7 @@ class Node:
     _span: float
     _state: int
     _tether_stack: Hook | None
-    _token: Token[Context | None]
+    _token: Token[Context | Pending | None]
     _up: Node | None
     _values: Value | None
 

@@ -84,9 +84,9 @@ def serve(app: Any, stack: tuple[str, str] = STACKS[0]) -> Iterator[Served]:
         assert not thread.is_alive()
 
 
-def until(condition: Callable[[], object], what: str) -> None:
+def until(condition: Callable[[], object], what: str, within: float = 10.0) -> None:
     """Wait for something that another thread or process will do."""
-    end = time.monotonic() + 10.0
+    end = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < end, f"not within 10 s: {what}"
+        assert time.monotonic() < end, f"not within {within} s: {what}"
         time.sleep(0.002)

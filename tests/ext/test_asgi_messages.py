@@ -56,8 +56,9 @@ class Server:
             message = {"type": "http.request", "body": piece, "more_body": more}
             self.inbox.put_nowait(message)
 
-    async def run(self, app: Any, timeout: float | None = None) -> None:
-        await ContextMiddleware(app, timeout)(self.scope, self.receive, self.send)  # type: ignore[arg-type]
+    async def run(self, app: Any, timeout: Any = None, **more: Any) -> None:
+        served: Any = ContextMiddleware(app, timeout, **more)
+        await served(self.scope, self.receive, self.send)
 
     @property
     def status(self) -> int | None:

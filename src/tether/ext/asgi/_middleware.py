@@ -1,0 +1,160 @@
+"""ContextMiddleware: what a server is given in place of the application."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TypeAlias
+
+from tether import Context, DeadlineExceeded, _clock, background
+from tether._checks import seconds_
+from tether._current import Pending
+from tether._current import var as _current
+from tether._interrupt import stack_of
+from tether._loops import running_loop, task_of
+from tether._tree import GIL
+
+from . import _websocket
+from ._lookout import QUICK, Lookout
+from ._request import STOPPED, TOO_LATE, Request, respond
+from ._types import ASGIApp, Connection, Receive, Send, label_of
+
+Timeout: TypeAlias = float | Callable[[Connection], float | None] | None
+
+_Task = asyncio.Task
+_new = object.__new__
+_current_get = _current.get
+_current_set = _current.set
+_current_reset = _current.reset
+_BACKGROUND = background()
+
+
+class ContextMiddleware:
+    """An ASGI application around `app` that gives each request a context of its own.
+
+    `timeout` is the time in seconds that an HTTP request may take, up to the last byte
+    of its response; None for as long as its client waits. It may be a function of the
+    connection (what ASGI calls the scope); a request whose time is zero or less is
+    answered 504 at once. What runs after the response (Starlette's background tasks) is
+    not bound by it: there `current()` has the values of the request and no end.
+
+    `base` is what all requests are derived from. When it ends, because the service
+    stops, they end; those that come later are answered 503.
+
+    A websocket has a context as long as it lasts, without a timeout. Lifespan events
+    pass through.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        timeout: Timeout = None,
+        *,
+        base: Context | None = None,
+    ) -> None:
+        if timeout is not None and not callable(timeout):
+            timeout = seconds_("timeout", timeout)
+            if not timeout > 0.0:
+                raise ValueError(
+                    f"timeout is a number of seconds above 0, not {timeout!r}"
+                )
+        if base is not None and not isinstance(base, Context):
+            raise TypeError(f"base is a Context, not {base!r}")
+        self.app = app
+        self.timeout = timeout
+        self._seconds = None if callable(timeout) else timeout
+        self.base = _BACKGROUND if base is None else base
+        frame = sys._getframe(1)
+        self.site = frame.f_code, frame.f_lasti  # of whoever has set the timeout
+        self._plain = base is None and (timeout is None or not self._is_short(timeout))
+        self._lookout: Lookout | None = None
+
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+        """What the server calls."""
+        # Written out: each call more is felt by a request that asks for nothing.
+        loop = running_loop()
+        task = None if loop is None else task_of(loop)
+        if scope["type"] != "http" or loop is None or not isinstance(task, _Task):
+            await self._else(scope, receive, send, task)
+            return
+        request = _new(Request)
+        request.since = _clock.now()
+        request.seconds = self._seconds
+        request.middleware = self
+        request.task = task
+        request.connection = scope
+        request.server_receive = receive
+        request.server_send = send
+        request.variables = copy_context()
+        if not self._plain and not await self._admit(request):
+            return
+        around = _current_get()
+        if around is not None:
+            if isinstance(around, Pending):
+                around._tether_context()
+            if stack_of(loop, task).blocks:
+                request.open(first=False)
+        lookout = self._lookout
+        if lookout is None or lookout.loop is not loop:
+            lookout = self._lookout = Lookout(loop)
+        among = request.among = lookout.new
+        among.add(request)
+        if not lookout.ticks:
+            lookout.tick_later()
+        token = _current_set(request)
+        try:
+            await self.app(scope, request.receive, request.send)
+        except BaseException as exc:
+            _current_reset(token)
+            if request.end(exc):
+                raise
+        else:
+            _current_reset(token)
+            request.ended = request.mute = True  # before the look, see Request.open
+            if request.scope is None and request.inbox is None and GIL:
+                among.discard(request)
+                return
+            request.end(None)
+        if request.scope is not None:
+            await request.answer()
+
+    async def _admit(self, request: Request) -> bool:
+        """Set the time of a request; False if it has been answered instead."""
+        if callable(self.timeout):
+            seconds = self.timeout(request.connection)
+            request.seconds = None if seconds is None else seconds_("timeout", seconds)
+        seconds = request.seconds
+        error = self.base.err()
+        if isinstance(error, DeadlineExceeded) or (
+            seconds is not None and seconds <= 0.0
+        ):
+            await respond(request.server_send, *TOO_LATE)
+            return False
+        if error is not None:
+            await respond(request.server_send, *STOPPED)
+            return False
+        if seconds is not None and self._is_short(seconds):
+            request.open(first=False)
+        return True
+
+    @staticmethod
+    def _is_short(timeout: Timeout) -> bool:
+        """Whether the time may be over before the lookout has seen the request."""
+        return callable(timeout) or (timeout is not None and timeout < 4 * QUICK)
+
+    async def _else(
+        self, scope: Connection, receive: Receive, send: Send, task: object
+    ) -> None:
+        """What is no request, or comes in a task that is none of asyncio's."""
+        kind = scope["type"]
+        if kind not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+        elif not isinstance(task, _Task):
+            # A server with tasks of its own (granian's Rust ones): those cannot be
+            # interrupted.
+            await asyncio.create_task(self(scope, receive, send))
+        else:
+            ctx = self.base.with_cancel(label=label_of("WS", scope))
+            await _websocket.serve(self.app, ctx, scope, receive, send)

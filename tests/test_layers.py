@@ -17,7 +17,7 @@ CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
     *["_pool", "_tree", "_timers", "_foreign", "_describe"],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting"],
-    *["_context", "_scope"],
+    *["_context", "_scope", "_calls"],
     *["_sync", "_group", "_live", "signals", "_run", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
@@ -27,6 +27,9 @@ LIBRARIES = {
     "testing": {"pytest"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
+    "ext.httpx": {"httpx", "httpx2"},
+    "ext.logging": set(),
+    "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},
 }
 

@@ -9,6 +9,7 @@ A map of the package, in the order in which to read it:
     _current _loops _interrupt     the context variable; interrupting tasks
     _hooks _interrupting           what may hang on a context
     _context _scope                Context, Scope: the handles
+    _calls wire                    what calls to other services need; what they carry
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
 """

@@ -10,7 +10,7 @@ import sys
 import time
 from types import ModuleType
 
-from bench import derive, latency, looks, memory, scopes, tree
+from bench import clients, derive, latency, looks, memory, scopes, tree
 from bench._measure import FULL, QUICK, Row, Verdict, measure
 
 TOPICS: dict[str, ModuleType] = {
@@ -20,8 +20,9 @@ TOPICS: dict[str, ModuleType] = {
     "tree": tree,
     "memory": memory,
     "latency": latency,
+    "clients": clients,
 }
-PEERS = ("anyio", "trio", "uvloop")
+PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp")
 NAME, VALUE, RATIO = 42, 9, 7
 
 

@@ -20,7 +20,7 @@ from tether import Canceled, DeadlineExceeded, Key, background
 from tether.wire import REQUEST_ID
 
 # Real time: long enough for a server in the next thread, and no promise.
-SOON = 0.1
+SOON = 0.2
 LONG_BEFORE = 10.0
 
 STUCK = ["/hang", "/half", "/drip", "/until-close", "/chunks"]

@@ -33,13 +33,16 @@ def open_connections(client: Any) -> int:
 @library_of_both
 def test_a_stream_is_bound_until_it_is_closed(library: Any, up: Upstream) -> None:
     inner = library.Client(timeout=60.0)
-    with Client(inner) as http, background().with_timeout(SOON * 2) as ctx:
+    with Client(inner) as http, background().with_cancel() as ctx:
         with http.stream(ctx, "GET", up.url + "/drip") as response:
             assert response.status_code == 200
             assert current() is ctx  # the block is the user's own
-            with quick(), pytest.raises(DeadlineExceeded) as caught:
+            later = threading.Timer(SOON, ctx.cancel)
+            later.start()
+            with quick(), pytest.raises(Canceled) as caught:
                 for _ in response.iter_raw():
                     pass
+        later.join()
         assert caught.value.ctx is ctx
         up.left("/drip")
         assert open_connections(inner) == 0
@@ -52,9 +55,10 @@ def test_a_stream_in_a_task_is_bound_until_it_is_closed(
     async def main() -> None:
         inner = library.AsyncClient(timeout=60.0)
         async with AsyncClient(inner) as http:
-            ctx = background().with_timeout(SOON * 2)
+            ctx = background().with_cancel()
             async with http.stream(ctx, "GET", up.url + "/drip") as response:
-                with quick(), pytest.raises(DeadlineExceeded) as caught:
+                asyncio.get_running_loop().call_later(SOON, ctx.cancel)
+                with quick(), pytest.raises(Canceled) as caught:
                     async for _ in response.aiter_raw():
                         pass
             assert caught.value.ctx is ctx
@@ -172,12 +176,13 @@ def test_retries_of_the_connection_end_with_the_context(library: Any) -> None:
 
 @library_of_both
 def test_the_clients_own_timeout_is_its_own_error(library: Any, up: Upstream) -> None:
-    with Client(library.Client(timeout=SOON)) as http:
+    with Client(library.Client(timeout=60.0)) as http:
         with background().with_timeout(60.0) as ctx:
             with pytest.raises(library.ReadTimeout):
-                http.get(ctx, up.url + "/hang")
+                timeout = library.Timeout(60.0, read=SOON)
+                http.get(ctx, up.url + "/hang", timeout=timeout)
             with deaf() as port, pytest.raises(library.ConnectTimeout):
-                http.get(ctx, f"http://127.0.0.1:{port}/")
+                http.get(ctx, f"http://127.0.0.1:{port}/", timeout=SOON)
 
 
 @library_of_both
@@ -238,8 +243,9 @@ def test_a_proxys_transports_obey_as_well(
 ) -> None:
     """A tunnel that is not answered: CONNECT to a server that hangs."""
     inner = library.Client(proxy=up.url, verify=authority.client, timeout=60.0)
-    with Client(inner) as http, quick(), background().with_timeout(SOON) as ctx:
-        with pytest.raises(DeadlineExceeded):
+    with Client(inner) as http, quick(), background().with_cancel() as ctx:
+        up.on("shop.test:443", ctx.cancel)
+        with pytest.raises(Canceled):
             http.get(ctx, "https://shop.test/hang")
     assert up.requests == ["shop.test:443"]
 

@@ -10,7 +10,18 @@ import sys
 import time
 from types import ModuleType
 
-from bench import asgi, derive, latency, looks, memory, scopes, threads, tree, waits
+from bench import (
+    asgi,
+    clients,
+    derive,
+    latency,
+    looks,
+    memory,
+    scopes,
+    threads,
+    tree,
+    waits,
+)
 from bench._measure import FULL, QUICK, Row, Verdict, measure
 
 TOPICS: dict[str, ModuleType] = {
@@ -23,8 +34,9 @@ TOPICS: dict[str, ModuleType] = {
     "threads": threads,
     "waits": waits,
     "asgi": asgi,
+    "clients": clients,
 }
-PEERS = ("anyio", "trio", "uvloop")
+PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp")
 NAME, VALUE, RATIO = 42, 9, 7
 
 

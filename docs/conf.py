@@ -30,9 +30,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 
-# Our own references must resolve. Those to the standard library cannot: its inventory
-# would have to be fetched from elsewhere at each build.
-nitpick_ignore_regex = [("py:.*", r"(?!tether\b).*|tether\.(\w+\.)*_.*")]
+# Our own references must resolve, those to private names aside. Those to the standard
+# library cannot: its inventory would have to be fetched from elsewhere at each build.
+nitpick_ignore_regex = [("py:.*", r"(?!tether\b).*|tether\.(?:.*\.)?_.*")]
 
 # Users know the public names, not the modules in which they happen to be written.
 for _name in tether.__all__:

@@ -22,6 +22,7 @@ TOPICS = {
     "threads",
     "waits",
     "asgi",
+    "clients",
 }
 ROW = {
     "topic",

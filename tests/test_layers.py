@@ -21,7 +21,7 @@ CORE = [
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
     *["_where", "_left", "_outlast", "_to_thread"],
     *["_bell", "_handle", "_piece", "_block", "_crew", "_group", "_waitgroup"],
-    *["_live", "signals", "_listener", "_program", "_run", "wire"],
+    *["_live", "signals", "_listener", "_program", "_run", "_calls", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
 TOOLS = ["ext", "testing", "vet", "debug"]
@@ -30,6 +30,9 @@ LIBRARIES = {
     "testing": {"pytest"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
+    "ext.httpx": {"httpx", "httpx2"},
+    "ext.logging": set(),
+    "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},
     "ext.wsgi": set(),
 }

@@ -17,6 +17,7 @@ A map of the package, in the order in which to read it:
     _bell _handle _crew            pieces of work: who waits for them, where they run
     _group _waitgroup              Group, WaitGroup
     _behalf                        blocks that an integration opens for other code
+    _calls wire                    what calls to other services need; what they carry
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
 """

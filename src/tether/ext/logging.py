@@ -1,0 +1,85 @@
+"""logging: every record says which request it belongs to, and how long that has left.
+
+    logging.basicConfig(format="%(request_id)s %(remaining).3f %(message)s")
+    install()
+
+A record gets three attributes, from `current()` at the moment of the call:
+
+    request_id   the id of the request, "-" where there is none
+    remaining    the seconds left, `inf` without a deadline
+    cause        why the context is over, "" while it lasts
+
+`install()` does it for all records. `ContextFilter` does it for those of one handler:
+a filter of a logger would not see what its child loggers say. Neither ever raises.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from tether import current
+from tether._clock import INF
+from tether.wire import REQUEST_ID
+
+__all__ = ["ContextFilter", "install"]
+
+
+class ContextFilter(logging.Filter):
+    """A filter for a handler that lets all records pass and adds to each.
+
+    >>> handler = logging.StreamHandler()
+    >>> handler.addFilter(ContextFilter())
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add to the record; always True."""
+        _add(record)
+        return True
+
+
+def install() -> Callable[[], None]:
+    """Add to all records from now on; returns what undoes it.
+
+    It wraps the record factory that is set, so it goes together with another one.
+
+        >>> from tether import background
+        >>> undo = install()
+        >>> with background().with_value(REQUEST_ID, "7d1").with_timeout(2.0):
+        ...     record = logging.getLogRecordFactory()("a", 20, "", 1, "hi", (), None)
+        >>> record.request_id, 1.0 < record.remaining <= 2.0
+        ('7d1', True)
+        >>> undo()
+    """
+    before = logging.getLogRecordFactory()
+
+    def make(*args: object, **kwargs: object) -> logging.LogRecord:
+        record: logging.LogRecord = before(*args, **kwargs)
+        _add(record)
+        return record
+
+    def undo() -> None:
+        if logging.getLogRecordFactory() is make:  # else somebody has wrapped it
+            logging.setLogRecordFactory(before)
+
+    logging.setLogRecordFactory(make)
+    return undo
+
+
+def _add(record: logging.LogRecord) -> None:
+    if "request_id" in vars(record):
+        return  # by the factory, or by `extra=`; or it comes from another thread
+    record.request_id = "-"
+    record.remaining = INF
+    record.cause = ""
+    try:
+        ctx = current()
+        record.request_id = ctx.value(REQUEST_ID, "-")
+        record.remaining = ctx.remaining()
+        cause = ctx.cause()
+        if cause is not None:
+            record.cause = str(cause) or type(cause).__name__
+    except Exception:
+        # A context of the user's own that fails, a cause that cannot be printed. The
+        # record matters more.
+        return

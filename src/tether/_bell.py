@@ -94,6 +94,8 @@ class Bell:
             self._waiters[waiter] = None
 
     def _part(self, waiter: Parker | Waiter) -> None:
+        if self._waiters is None:
+            return
         with lock:
             if self._waiters is not None:
                 self._waiters.pop(waiter, None)

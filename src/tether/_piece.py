@@ -74,7 +74,7 @@ def start_thread(variables: Variables, piece: Piece) -> None:
 
 def start_in_loop(loop: Loop, variables: Variables, piece: Piece) -> None:
     """Start a task in its loop; from any thread. `RuntimeError` if that is closed."""
-    coro = _work_async(*piece, primed=True)
+    coro = _work_async(*piece, True)
     coro.send(None)  # into its try
     start = partial(_start, loop, piece, coro, variables)
     try:
@@ -95,7 +95,7 @@ def start_task(loop: Loop, piece: Piece) -> None:
     _depth[key] = depth + 1
     try:
         if EAGER and loop.get_task_factory() is None:
-            coro = _work_async(*piece, primed=False)  # nothing can come before it
+            coro = _work_async(*piece, False)  # nothing can come before it
             _watch(
                 piece,
                 asyncio.Task(  # type: ignore[call-arg,unused-ignore]
@@ -103,7 +103,7 @@ def start_task(loop: Loop, piece: Piece) -> None:
                 ),
             )
         else:
-            coro = _work_async(*piece, primed=True)
+            coro = _work_async(*piece, True)
             coro.send(None)
             _start(loop, piece, coro, None)
     finally:
@@ -180,7 +180,6 @@ async def _work_async(
     fn: Work,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    *,
     primed: bool,
 ) -> None:
     """A piece in a task."""
@@ -188,7 +187,10 @@ async def _work_async(
         if primed:
             await _ready()
         enter(scope, crew._timeout)
-        handle._value = await fn(scope, *args, **kwargs)
+        if kwargs:
+            handle._value = await fn(scope, *args, **kwargs)
+        else:  # passing on what is empty costs, too
+            handle._value = await fn(scope, *args)
     except BaseException as exc:
         if handle._state == GIVEN_UP or _fail(crew, handle, scope, exc):
             raise

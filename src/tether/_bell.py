@@ -79,7 +79,9 @@ class Bell:
             try:
                 if over():
                     break
-                if node is None or node._attach(waiter):
+                if node is None:
+                    await waiter._future
+                elif node._attach(waiter):
                     await waiter.wait()
             finally:
                 self._part(waiter)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NoReturn
 
-from . import _piece
+from ._clock import INF
+from ._current import var as _current
 from ._errors import GROUP_TWICE, LEFT_BLOCK, ContextError
-from ._interrupt import Stack, anyio_tasks
-from ._tree import NEW, Node
+from ._interrupt import Stack, anyio_tasks, current_stack
+from ._tree import ENTERED, NEW, Node
 
 if TYPE_CHECKING:
     from ._crew import Crew
@@ -23,16 +24,23 @@ def enter(crew: Crew) -> None:
     scope = crew._scope
     if scope._state != NEW:
         raise RuntimeError(GROUP_TWICE.format(kind=type(crew).__name__))
-    _piece.enter(scope, None)
-    stack: Stack | None = scope._tether_stack  # type: ignore[assignment]
+    stack = current_stack()
+    scope._state = ENTERED
     if stack is not None:
         scope._base = crew._base = stack.task.cancelling()
         if stack.slow:
-            crew._base = _foreign_cancels(crew)
+            crew._base -= sum(stack._told.values())
+        stack.blocks.append(scope)
+        scope._tether_stack = stack
         if scope._up is not None or len(stack.blocks) > 1:
             stack.cover(scope)
         if anyio_tasks():
             stack.note_anyio(scope)
+        if scope._deadline != INF:
+            stack.timers.add(scope)
+        if scope._ended() is not None:
+            stack._fire()
+    scope._token = _current.set(scope)
 
 
 def leave(crew: Crew, exc: BaseException | None) -> None:

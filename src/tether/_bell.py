@@ -79,7 +79,9 @@ class Bell:
             try:
                 if over():
                     break
-                if node is None or node._attach(waiter):
+                if node is None:
+                    await waiter._future
+                elif node._attach(waiter):
                     await waiter.wait()
             finally:
                 self._part(waiter)
@@ -94,6 +96,8 @@ class Bell:
             self._waiters[waiter] = None
 
     def _part(self, waiter: Parker | Waiter) -> None:
+        if self._waiters is None:
+            return
         with lock:
             if self._waiters is not None:
                 self._waiters.pop(waiter, None)

@@ -8,12 +8,13 @@ the wait: only a second Ctrl-C does, and a coroutine that is closed.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
-from . import _piece
+from ._clock import INF
+from ._current import var as _current
 from ._errors import GROUP_TWICE, LEFT_BLOCK, ContextError
-from ._interrupt import Stack, anyio_tasks
-from ._tree import NEW, Node
+from ._interrupt import Stack, anyio_tasks, current_stack
+from ._tree import ENTERED, NEW, Node
 
 if TYPE_CHECKING:
     from ._crew import Crew
@@ -23,14 +24,23 @@ def enter(crew: Crew) -> None:
     scope = crew._scope
     if scope._state != NEW:
         raise RuntimeError(GROUP_TWICE.format(kind=type(crew).__name__))
-    _piece.enter(scope, None)
-    stack = stack_here(scope)
+    stack = current_stack()
+    scope._state = ENTERED
     if stack is not None:
-        stack.cover(scope)
+        scope._base = crew._base = stack.task.cancelling()
+        if stack.slow:
+            crew._base -= sum(stack._told.values())
+        stack.blocks.append(scope)
+        scope._tether_stack = stack
+        if scope._up is not None or len(stack.blocks) > 1:
+            stack.cover(scope)
         if anyio_tasks():
             stack.note_anyio(scope)
-        scope._base = stack.task.cancelling()
-        crew._base = _foreign_cancels(crew)
+        if scope._deadline != INF:
+            stack.timers.add(scope)
+        if scope._ended() is not None:
+            stack._fire()
+    scope._token = _current.set(scope)
 
 
 def leave(crew: Crew, exc: BaseException | None) -> None:
@@ -62,8 +72,8 @@ async def leave_async(crew: Crew, exc: BaseException | None) -> None:
     try:
         if exc is not None:
             crew._stop(exc)
-        if not over():
-            mute(crew._scope)
+            if not over():
+                mute(crew._scope)
         while not over() or not crew._close(LEFT_BLOCK, at_once=False):
             try:
                 await crew._pause(over)
@@ -86,7 +96,8 @@ def _end(crew: Crew, exc: BaseException | None, ended: BaseException | None) -> 
         try:
             crew._scope.__exit__(None if ended is None else type(ended), ended, None)
         except BaseException as given:  # what our interruption has become
-            ended = given
+            # In the wait it has cut nothing off. What it has of the work, that tells.
+            ended = None if exc is None else given
         verdict = crew._verdict(ended, foreign=foreign)
         if verdict is not None and verdict is not exc:
             raise_again(verdict, exc)
@@ -110,7 +121,7 @@ def raise_again(error: BaseException, instead_of: BaseException | None) -> NoRet
 
 def stack_here(scope: Node) -> Stack | None:
     """The stack of the task that is in the scope's block, if that is the one here."""
-    stack = cast("Stack | None", scope._tether_stack)
+    stack: Stack | None = scope._tether_stack  # type: ignore[assignment]
     return stack if stack is not None and stack.is_current() else None
 
 

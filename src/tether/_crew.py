@@ -153,6 +153,7 @@ class Crew(Bell):
             name, flags = name_of(fn), 0
         loop = running_loop()
         as_task = flags & CO_COROUTINE or is_async(fn)
+        piece: Piece | None = None
         if as_task and (loop is None or self._threads):
             text = THREADS_ONLY if self._threads else NEEDS_A_LOOP
             raise RuntimeError(text.format(name=name))
@@ -181,19 +182,24 @@ class Crew(Bell):
         handle._state = RUNNING
         handle._failure = handle._task = handle._waiters = None
         self._pieces[handle] = None
-        piece = (self, handle, scope, fn, args, kwargs)
-        if queued and not self._has_turn(piece, loop, as_task):
-            return handle
-        if as_task:
-            assert loop is not None
-            start_task(loop, piece)
-        elif not self._begin(handle, partial(start_thread, copy_context(), piece)):
-            self._release(handle)
         try:
+            if queued:
+                piece = (self, handle, scope, fn, args, kwargs)
+                if not self._has_turn(piece, loop, as_task):
+                    return handle
+            if as_task:
+                assert loop is not None
+                start_task(loop, self, handle, scope, fn, args, kwargs)
+            else:
+                piece = (self, handle, scope, fn, args, kwargs)
+                start = partial(start_thread, copy_context(), piece)
+                if not self._begin(handle, start):
+                    self._release(handle)
             return handle
         finally:
             # The traceback of a task that has failed at once refers to this frame.
-            del handle, scope, piece
+            piece = None
+            del handle, scope
 
     def _has_turn(self, piece: Piece, loop: Loop | None, as_task: object) -> bool:
         """Stand in the queue: a thread until it has its place, a task's piece alone."""

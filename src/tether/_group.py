@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Concatenate, Never, ParamSpec, TypeVar, cast, final, overload
+from typing import Concatenate, Never, ParamSpec, TypeVar, final, overload
 
 from . import _block, _loops
 from ._context import Context
@@ -82,7 +82,7 @@ class Group(Crew):
         for the place. From Python 3.12 on a task runs at once up to its first wait,
         unless the loop has a task factory of its own.
         """
-        return cast("Handle[object]", self._launch(fn, args, kwargs))
+        return self._launch(fn, args, kwargs)  # type: ignore[return-value]
 
     @overload
     def try_go(
@@ -182,9 +182,10 @@ class Group(Crew):
 
         In a task, if the end is that of an enclosing block, the interruption itself.
         """
-        end = self._scope._ended()
-        if not self._lost or end is None:
+        if not self._lost:
             return None
+        end = self._scope._ended()
+        assert end is not None
         return claim(end) or self._scope._tether_error(end)
 
     def _stop(self, exc: BaseException) -> None:

@@ -39,7 +39,8 @@ from ._errors import (
 )
 from ._handle import DONE, GIVEN_UP, Handle
 from ._interrupt import current_stack
-from ._loops import Loop, no_variables
+from ._loops import Loop, no_variables, task_of
+from ._loops import states as _states
 from ._scope import Scope
 from ._tree import ENTERED, GIL, NEW, lock
 
@@ -72,10 +73,73 @@ def start_thread(variables: Variables, piece: Piece) -> None:
     ).start()
 
 
+def start_task(
+    loop: Loop,
+    crew: Crew,
+    handle: Handle[Any],
+    scope: Scope,
+    fn: Work,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    """Start a task in the running loop, at once where that is possible."""
+    try:
+        if loop.get_task_factory() is not None:
+            start_nested(loop, (crew, handle, scope, fn, args, kwargs))
+        elif EAGER:
+            key = id(loop)
+            if key in _depth:
+                start_nested(loop, (crew, handle, scope, fn, args, kwargs))
+                return
+            _depth[key] = 1
+            try:
+                task: asyncio.Task[None] = asyncio.Task(  # type: ignore[call-arg,unused-ignore]
+                    # Nothing can come before its first step: it need not be primed.
+                    _work_async(crew, handle, scope, fn, args, kwargs, loop, False),
+                    loop=loop,
+                    name=handle.name,
+                    eager_start=True,
+                )
+            finally:
+                del _depth[key]
+            if handle._state < DONE:
+                handle._task = task
+                if not crew._hooked:
+                    crew._watch()
+        else:
+            coro = _work_async(crew, handle, scope, fn, args, kwargs, loop, True)
+            coro.send(None)  # into its try
+            handle._task = asyncio.Task(coro, loop=loop, name=handle.name)
+            if not crew._hooked:
+                crew._watch()
+    finally:
+        del crew, handle, scope  # a traceback may refer to this frame
+
+
+def start_nested(loop: Loop, piece: Piece) -> None:
+    """The same, where a factory makes the tasks, or inside the first step of another.
+
+    That may run the first step here and now.
+    """
+    key = id(loop)
+    depth = _depth.get(key, 0)
+    if depth >= DEEPEST:
+        start_in_loop(loop, copy_context(), piece)
+        return
+    _depth[key] = depth + 1
+    try:
+        _start(loop, piece, _prime(loop, piece), None, eager=EAGER)
+    finally:
+        if depth:
+            _depth[key] = depth
+        else:
+            del _depth[key]
+        del piece
+
+
 def start_in_loop(loop: Loop, variables: Variables, piece: Piece) -> None:
     """Start a task in its loop; from any thread. `RuntimeError` if that is closed."""
-    coro = _work_async(*piece, primed=True)
-    coro.send(None)  # into its try
+    coro = _prime(loop, piece)
     start = partial(_start, loop, piece, coro, variables)
     try:
         loop.call_soon_threadsafe(start, context=no_variables())
@@ -85,33 +149,10 @@ def start_in_loop(loop: Loop, variables: Variables, piece: Piece) -> None:
         raise
 
 
-def start_task(loop: Loop, piece: Piece) -> None:
-    """Start a task in the running loop, at once where that is possible."""
-    key = id(loop)
-    depth = _depth.get(key, 0)
-    if depth >= DEEPEST:
-        start_in_loop(loop, copy_context(), piece)
-        return
-    _depth[key] = depth + 1
-    try:
-        if EAGER and loop.get_task_factory() is None:
-            coro = _work_async(*piece, primed=False)  # nothing can come before it
-            _watch(
-                piece,
-                asyncio.Task(  # type: ignore[call-arg,unused-ignore]
-                    coro, loop=loop, name=piece[1].name, eager_start=True
-                ),
-            )
-        else:
-            coro = _work_async(*piece, primed=True)
-            coro.send(None)
-            _start(loop, piece, coro, None)
-    finally:
-        if depth:
-            _depth[key] = depth
-        else:
-            del _depth[key]
-        del piece  # a traceback may refer to this frame
+def _prime(loop: Loop, piece: Piece) -> Coroutine[Any, None, None]:
+    coro = _work_async(*piece, loop, True)
+    coro.send(None)
+    return coro
 
 
 def _start(
@@ -119,30 +160,32 @@ def _start(
     piece: Piece,
     coro: Coroutine[Any, None, None],
     variables: Variables | None,
+    *,
+    eager: bool = False,
 ) -> None:
     """Make the task of a coroutine that is in its `try`."""
-    name = piece[1].name
+    crew, handle, *_ = piece
+    name = handle.name
+    task: asyncio.Task[None]
     try:
-        if loop.get_task_factory() is None:
-            task = asyncio.Task(coro, loop=loop, name=name, context=variables)
-        else:
+        if loop.get_task_factory() is not None:
             task = loop.create_task(coro, name=name, context=variables)
+        elif eager:
+            task = asyncio.Task(  # type: ignore[call-arg,unused-ignore]
+                coro, loop=loop, name=name, context=variables, eager_start=True
+            )
+        else:
+            task = asyncio.Task(coro, loop=loop, name=name, context=variables)
     except Exception as exc:  # of a factory, or of a loop that is closing
         with suppress(StopIteration):
             coro.throw(exc)  # it is the piece that fails
     else:
-        _watch(piece, task)
+        if handle._state < DONE:
+            handle._task = task
+            if not crew._hooked:
+                crew._watch()
     finally:
-        del piece
-
-
-def _watch(piece: Piece, task: asyncio.Task[None]) -> None:
-    """A task is to run, unless it already has: keep it, and tell it of the end."""
-    crew, handle, *_ = piece
-    if handle._state < DONE:
-        handle._task = task
-        if not crew._hooked:
-            crew._watch()
+        del piece, handle
 
 
 # -- working ---------------------------------------------------------------------
@@ -158,7 +201,10 @@ def _work(
 ) -> None:
     """A piece in a thread."""
     try:
-        enter(scope, crew._timeout)
+        if crew._timeout is not None:
+            _limit(scope, crew._timeout)
+        scope._state = ENTERED
+        scope._token = _current.set(scope)
         value = fn(scope, *args, **kwargs)
         if isinstance(value, CoroutineType):
             value.close()
@@ -180,15 +226,20 @@ async def _work_async(
     fn: Work,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    *,
+    loop: Loop,
     primed: bool,
 ) -> None:
     """A piece in a task."""
     try:
         if primed:
             await _ready()
-        enter(scope, crew._timeout)
-        handle._value = await fn(scope, *args, **kwargs)
+        if crew._timeout is not None:
+            _limit(scope, crew._timeout)
+        _enter(scope, loop)
+        if kwargs:
+            handle._value = await fn(scope, *args, **kwargs)
+        else:  # passing on what is empty costs, too
+            handle._value = await fn(scope, *args)
     except BaseException as exc:
         if handle._state == GIVEN_UP or _fail(crew, handle, scope, exc):
             raise
@@ -204,16 +255,26 @@ def _ready() -> Generator[None, None, None]:
     yield
 
 
-def enter(scope: Scope, timeout: float | None) -> None:
-    """Open the block of a piece, also where it is over: then it is interrupted.
+def _limit(scope: Scope, timeout: float) -> None:
+    """The time of a piece begins now."""
+    now = _clock.now()
+    if now + timeout <= scope._deadline:
+        scope._deadline, scope._span, scope._cause = now + timeout, timeout, None
 
-    Otherwise as `Scope.__enter__` in a task without other blocks.
+
+def _enter(scope: Scope, loop: Loop) -> None:
+    """Open the block of a piece in its task, which has no other block.
+
+    As `Scope.__enter__`, but also where the context is over: then it is interrupted.
     """
-    if timeout is not None:
-        now = _clock.now()
-        if now + timeout <= scope._deadline:
-            scope._deadline, scope._span, scope._cause = now + timeout, timeout, None
-    stack = current_stack()
+    task = task_of(loop)
+    state = _states.get(id(loop))
+    stack = None if state is None else state.stacks.get(id(task))
+    if stack is None or task.__class__ is not asyncio.Task:
+        stack = current_stack()
+    elif task is not None:
+        stack.start(loop, task)
+    scope._state = ENTERED
     if stack is not None:
         scope._base = 0
         stack.blocks.append(scope)
@@ -226,7 +287,6 @@ def enter(scope: Scope, timeout: float | None) -> None:
             stack.timers.add(scope)
         if scope._ended() is not None:
             stack._fire()
-    scope._state = ENTERED
     scope._token = _current.set(scope)
 
 

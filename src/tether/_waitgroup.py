@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Concatenate, Never, ParamSpec, TypeVar, cast, final, overload
+from typing import Concatenate, Never, ParamSpec, TypeVar, final, overload
 
 from . import _foreign, _loops
 from ._block import mute, raise_again, unmute
@@ -92,9 +92,7 @@ class WaitGroup(Crew):
         self, fn: Callable[..., object], /, *args: object, **kwargs: object
     ) -> Handle[object]:
         """Start `fn(ctx, *args)`, as `Group.go`; it is kept for `outcomes`."""
-        handle = cast("Handle[object]", self._launch(fn, args, kwargs))
-        self._outcomes.append(handle)
-        return handle
+        return self._keep(self._launch(fn, args, kwargs))  # type: ignore[return-value]
 
     @overload
     def try_go(
@@ -116,7 +114,9 @@ class WaitGroup(Crew):
         self, fn: Callable[..., object], /, *args: object, **kwargs: object
     ) -> Handle[object] | None:
         """Like `go`, but None, and nothing is started, while the limit is reached."""
-        handle = self._launch(fn, args, kwargs, shed=True)
+        return self._keep(self._launch(fn, args, kwargs, shed=True))
+
+    def _keep(self, handle: Handle[object] | None) -> Handle[object] | None:
         if handle is not None:
             self._outcomes.append(handle)
         return handle
@@ -167,9 +167,8 @@ class WaitGroup(Crew):
             >>> audited
             [('ann', 'paid', False)]
         """
-        return cast(
-            "Handle[object]", self._launch(fn, args, kwargs, values=_values_of(ctx))
-        )
+        values = _values_of(ctx)
+        return self._launch(fn, args, kwargs, values=values)  # type: ignore[return-value]
 
     @overload
     def try_go_with(

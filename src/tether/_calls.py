@@ -32,6 +32,7 @@ from typing import Any, final
 from . import _pool
 from ._clock import INF
 from ._context import Context
+from ._current import Pending
 from ._current import var as _current
 from ._errors import ContextError
 
@@ -72,7 +73,7 @@ class under:  # noqa: N801
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._token: Token[Context | None]
+        self._token: Token[Context | Pending | None]
 
     def __enter__(self) -> None:
         self._ctx.check()

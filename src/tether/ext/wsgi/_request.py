@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 
 from tether import Context, ContextError, DeadlineExceeded, Scope, _clock
 from tether._clock import INF
+from tether._current import Pending
 from tether._current import var as current
 from tether._timers import threads as timers
 
@@ -207,7 +208,7 @@ class Body:
     _closed = False
 
     def __init__(
-        self, request: Request, body: Iterable[bytes], outside: Context | None
+        self, request: Request, body: Iterable[bytes], outside: Context | Pending | None
     ) -> None:
         self._request = request
         self._body = body

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from demo import data
 from demo.processes import DidNotStartError, server
-from demo.traffic import drive
+from demo.traffic import captured, drive
 
 VARIANTS = {
     "without tether": "demo.plain_gateway:app",
@@ -59,15 +59,16 @@ def run(name: str, app: str, seconds: float, *, quiet: bool) -> dict[str, float]
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "demo.db"
         data.create(database)
-        with (
-            server("demo.upstream:app", DEMO_LATENCY=str(LATENCY)) as upstream,
-            server(
+        with server("demo.upstream:app", DEMO_LATENCY=str(LATENCY)) as upstream:
+            with server(
                 app,
                 DEMO_DATABASE=str(database),
-                DEMO_UPSTREAM=f"http://127.0.0.1:{upstream}/feed",
-            ) as gateway,
-        ):
-            return asyncio.run(drive(gateway, seconds, tell)).summary()
+                DEMO_UPSTREAM=f"http://127.0.0.1:{upstream}",
+            ) as gateway:
+                seen = asyncio.run(drive(gateway, seconds, tell))
+            # The gateway was ended by SIGTERM, with payments on their way.
+            seen.captured = asyncio.run(captured(upstream))
+            return seen.summary()
 
 
 def table(figures: dict[str, dict[str, float]]) -> str:
@@ -82,7 +83,9 @@ def table(figures: dict[str, dict[str, float]]) -> str:
         (
             f"{one['handlers without a client, most']:g} handlers and"
             f" {one['queries without a client, most']:g} queries ran on for clients"
-            f" that had left; one look-up in a hundred took {one['users p99 ms']:g} ms"
+            f" that had left; one look-up in a hundred took {one['users p99 ms']:g} ms;"
+            f" {one['payments lost']:g} of {one['payments promised']:g} promised"
+            " payments were lost at the stop"
         )
         for one in (plain, tethered)
     ]

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 FIND_USER = "select id, name from users where id = ?"
+FIND_PRODUCT = "select id, name, price from products where id = ?"
 
 # Joins numbers with themselves: some seconds of honest work, and no rows of interest.
 REPORT = """
@@ -19,11 +20,14 @@ _of_thread = threading.local()
 
 
 def create(path: Path) -> None:
-    """Make the file, with a thousand users."""
+    """Make the file, with a thousand users and a hundred products."""
     with sqlite3.connect(path) as db:
         db.execute("create table users (id integer primary key, name text)")
         names = ((n, f"user {n}") for n in range(1000))
         db.executemany("insert into users values (?, ?)", names)
+        db.execute("create table products (id integer primary key, name, price)")
+        products = ((n, f"product {n}", 99 + 100 * n) for n in range(100))
+        db.executemany("insert into products values (?, ?, ?)", products)
     db.close()
 
 

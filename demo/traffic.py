@@ -10,12 +10,15 @@ import json
 import random
 import statistics
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 PATIENT = 8.0  # seconds
 LOOK = 0.1
+SETTLE = 3.0  # what is still at work then does not end by itself
+LAST = 20
 GRACE = 0.25  # what a server may take to notice that a client has left
 
 
@@ -27,14 +30,20 @@ class Kind:
     path: Callable[[], str]
     per_second: float
     patience: float
+    method: str = "GET"
 
 
+PAYMENT = Kind("payment", lambda: f"/payments/{uuid.uuid4()}", 5.0, PATIENT, "POST")
 KINDS = [
     Kind("user", lambda: f"/users/{random.randrange(1000)}", 25.0, PATIENT),
     Kind("report, waits", lambda: "/report", 0.4, PATIENT),
     Kind("report, hangs up", lambda: "/report", 2.0, 0.3),
     Kind("feed, waits", lambda: "/feed", 1.0, PATIENT),
     Kind("feed, hangs up", lambda: "/feed", 8.0, 0.3),
+    Kind("product", lambda: f"/products/{random.randrange(100)}", 5.0, PATIENT),
+    Kind("dashboard", lambda: "/dashboard", 2.0, PATIENT),
+    PAYMENT,
+    Kind("cart", lambda: f"/carts/{random.randrange(1000)}", 20.0, PATIENT),
 ]
 
 
@@ -45,6 +54,8 @@ class Seen:
     answers: Counter[int] = field(default_factory=Counter)
     hung_up: dict[str, float] = field(default_factory=dict)
     failed: int = 0
+    promised: set[str] = field(default_factory=set)  # payments answered with 202
+    captured: set[str] = field(default_factory=set)  # as the other service says
     user_seconds: list[float] = field(default_factory=list)
     handlers: list[int] = field(default_factory=list)  # whose client left, per look
     queries: list[int] = field(default_factory=list)
@@ -58,8 +69,11 @@ class Seen:
         return {
             "requests": self.answers.total() + len(self.hung_up) + self.failed,
             "answered 200": self.answers[200],
+            "answered 502": self.answers[502],
             "answered 504": self.answers[504],
-            "other errors": errors - self.answers[504] + self.failed,
+            "other errors": (
+                errors - self.answers[502] - self.answers[504] + self.failed
+            ),
             "clients that hung up": len(self.hung_up),
             "handlers without a client, most": max(self.handlers, default=0),
             "handlers without a client, at the end": self.handlers[-1],
@@ -67,6 +81,9 @@ class Seen:
             "queries without a client, at the end": self.queries[-1],
             "users p50 ms": round(statistics.median(times) * 1000, 1),
             "users p99 ms": round(times[int(len(times) * 0.99)] * 1000, 1),
+            "payments promised": len(self.promised),
+            "payments lost": len(self.promised - self.captured),
+            "tasks, most": max(self.tasks),
             "tasks more than at the start": max(0, self.tasks[-1] - self.tasks[0]),
             "threads more than at the start": max(
                 0, self.threads[-1] - self.threads[0]
@@ -105,7 +122,15 @@ async def drive(port: int, seconds: float, tell: Callable[[str], None]) -> Seen:
         await asyncio.wait(waiting, timeout=3.0)
     for client in [*clients]:
         client.cancel()
+    until = time.monotonic() + SETTLE
     await _look(port, seen)
+    while seen.tasks[-1] > seen.tasks[0] and time.monotonic() < until:
+        await asyncio.sleep(LOOK)
+        await _look(port, seen)
+    # Promised at the last moment: the gateway is stopped while they are on their way.
+    await asyncio.gather(
+        *(_client(port, PAYMENT, f"last-{n}", seen) for n in range(LAST))
+    )
     return seen
 
 
@@ -113,19 +138,22 @@ async def _client(port: int, kind: Kind, name: str, seen: Seen) -> None:
     began = time.monotonic()
     try:
         async with asyncio.timeout(kind.patience):
-            status, _ = await _get(port, kind.path(), name)
+            status, body = await _request(port, kind.method, kind.path(), name)
     except TimeoutError:
         seen.hung_up[name] = time.monotonic()
     except (OSError, ValueError, asyncio.IncompleteReadError):
         seen.failed += 1
     else:
         seen.answers[status] += 1
+        if status == 202:
+            seen.promised.add(json.loads(body)["payment"])
         if kind.name == "user":
             seen.user_seconds.append(time.monotonic() - began)
 
 
 async def _look(port: int, seen: Seen) -> None:
-    _, body = await _get(port, "/_stats", "look")
+    async with asyncio.timeout(PATIENT):
+        _, body = await _request(port, "GET", "/_stats", "look")
     stats = json.loads(body)
     before = time.monotonic() - GRACE
     left = {name for name, when in seen.hung_up.items() if when < before}
@@ -135,10 +163,16 @@ async def _look(port: int, seen: Seen) -> None:
     seen.threads.append(stats["threads"])
 
 
-async def _get(port: int, path: str, name: str) -> tuple[int, bytes]:
+async def captured(port: int) -> set[str]:
+    """The payments that have arrived where the money is."""
+    _, body = await _request(port, "GET", "/charges", "look")
+    return set(json.loads(body))
+
+
+async def _request(port: int, method: str, path: str, name: str) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        head = f"GET {path} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n"
         writer.write(f"{head}X-Request-Id: {name}\r\n\r\n".encode())
         answer = await reader.read(-1)
     finally:

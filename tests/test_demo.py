@@ -39,6 +39,11 @@ def test_with_tether_nothing_runs_on_for_clients_that_left() -> None:
     assert tethered["handlers without a client, at the end"] == 0
     assert tethered["queries without a client, at the end"] == 0
     assert tethered["tasks more than at the start"] == 0
+    assert plain["payments promised"] > 20
+    assert plain["payments lost"] > 0
+    assert tethered["payments promised"] > 20
+    assert tethered["payments lost"] == 0
+    assert tethered["tasks, most"] < plain["tasks, most"]
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])

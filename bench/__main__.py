@@ -10,7 +10,7 @@ import sys
 import time
 from types import ModuleType
 
-from bench import derive, latency, looks, memory, scopes, tree
+from bench import derive, groups, latency, looks, memory, scopes, tree
 from bench._measure import FULL, QUICK, Row, Verdict, measure
 
 TOPICS: dict[str, ModuleType] = {
@@ -20,6 +20,7 @@ TOPICS: dict[str, ModuleType] = {
     "tree": tree,
     "memory": memory,
     "latency": latency,
+    "groups": groups,
 }
 PEERS = ("anyio", "trio", "uvloop")
 NAME, VALUE, RATIO = 42, 9, 7

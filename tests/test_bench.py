@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-TOPICS = {"scopes", "derive", "looks", "tree", "memory", "latency"}
+TOPICS = {"scopes", "derive", "looks", "tree", "memory", "latency", "groups"}
 ROW = {
     "topic",
     "case",

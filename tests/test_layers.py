@@ -18,7 +18,16 @@ CORE = [
     *["_pool", "_tree", "_timers", "_foreign", "_describe"],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting"],
     *["_context", "_scope"],
-    *["_bell", "_handle", "_piece", "_block", "_crew", "_group", "_waitgroup"],
+    *[
+        "_bell",
+        "_handle",
+        "_piece",
+        "_turns",
+        "_block",
+        "_crew",
+        "_group",
+        "_waitgroup",
+    ],
     *["_sync", "_live", "signals", "_run", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.

@@ -9,7 +9,8 @@ A map of the package, in the order in which to read it:
     _current _loops _interrupt     the context variable; interrupting tasks
     _hooks _interrupting           what may hang on a context
     _context _scope                Context, Scope: the handles
-    _bell _handle _crew            pieces of work: who waits for them, where they run
+    _bell _handle _piece           a piece of work: who waits for it, where it runs
+    _turns _block _crew            many of them: their places, and whose they are
     _group _waitgroup              Group, WaitGroup
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether

@@ -14,6 +14,7 @@ from bench import (
     asgi,
     clients,
     derive,
+    groups,
     latency,
     looks,
     memory,
@@ -35,6 +36,7 @@ TOPICS: dict[str, ModuleType] = {
     "waits": waits,
     "asgi": asgi,
     "clients": clients,
+    "groups": groups,
 }
 PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp")
 NAME, VALUE, RATIO = 42, 9, 7

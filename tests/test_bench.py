@@ -23,6 +23,7 @@ TOPICS = {
     "waits",
     "asgi",
     "clients",
+    "groups",
 }
 ROW = {
     "topic",

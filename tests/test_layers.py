@@ -20,7 +20,16 @@ CORE = [
     *["_context", "_scope", "_behalf"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
     *["_where", "_left", "_outlast", "_to_thread"],
-    *["_bell", "_handle", "_piece", "_block", "_crew", "_group", "_waitgroup"],
+    *[
+        "_bell",
+        "_handle",
+        "_piece",
+        "_turns",
+        "_block",
+        "_crew",
+        "_group",
+        "_waitgroup",
+    ],
     *["_live", "signals", "_listener", "_program", "_run", "_calls", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.

@@ -14,7 +14,8 @@ A map of the package, in the order in which to read it:
     _threads _where _left          threads for blocking work; the names of what runs
     _to_thread signals
     _program _run                  a program: its signals, its threads, its end
-    _bell _handle _crew            pieces of work: who waits for them, where they run
+    _bell _handle _piece           a piece of work: who waits for it, where it runs
+    _turns _block _crew            many of them: their places, and whose they are
     _group _waitgroup              Group, WaitGroup
     _behalf                        blocks that an integration opens for other code
     _calls wire                    what calls to other services need; what they carry

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ._clock import INF
 from ._current import var as _current
-from ._errors import GROUP_TWICE, LEFT_BLOCK, ContextError
+from ._errors import GROUP_TWICE, LEFT_BLOCK, WAITS_FOR_ITSELF, ContextError
 from ._interrupt import Stack, anyio_tasks, current_stack
 from ._tree import ENTERED, NEW, Node
 
@@ -114,6 +114,19 @@ def raise_again(error: BaseException, instead_of: BaseException | None) -> NoRet
         if isinstance(instead_of, asyncio.CancelledError | ContextError):
             error.__context__ = context
         del error, context, instead_of
+
+
+def refuse_to_wait(crew: Crew, name: str) -> None:
+    """Who waits for the work must not be of it, nor in a forked child."""
+    crew._refuse_parents()
+    node: object = _current.get()
+    while isinstance(node, Node):
+        if node._up is crew._scope and any(
+            handle._scope is node for handle in [*crew._pieces]
+        ):
+            kind = type(crew).__name__
+            raise RuntimeError(WAITS_FOR_ITSELF.format(name=name, kind=kind))
+        node = node._up
 
 
 # -- the task in the block -------------------------------------------------------

@@ -25,12 +25,11 @@ from inspect import CO_COROUTINE
 from types import TracebackType
 from typing import Any, Never, Self
 
-from . import _block, _clock
+from . import _block, _clock, _turns
 from ._bell import Bell
 from ._checks import limit_
 from ._clock import INF, Parker
 from ._context import Context, _made_here
-from ._current import var as _current
 from ._errors import (
     GROUP_IN_A_TASK,
     GROUP_IS_OVER,
@@ -39,31 +38,24 @@ from ._errors import (
     LIMIT_IS_ZERO,
     LIMIT_WHILE_ACTIVE,
     NEEDS_A_LOOP,
-    NEVER_STARTED,
     NOT_A_CONTEXT,
     THREADS_ONLY,
-    WAITS_FOR_ITSELF,
-    Canceled,
 )
-from ._handle import DONE, GIVEN_UP, QUEUED, RUNNING, Failure, Handle
+from ._handle import DONE, RUNNING, Failure, Handle
 from ._keys import Value
-from ._loops import Loop, current_task, running_loop
+from ._loops import current_task, running_loop
 from ._piece import (
     Piece,
     Work,
     is_async,
     name_of,
-    start_in_loop,
     start_task,
     start_thread,
+    whose_end,
 )
 from ._scope import Scope, _derive, current
-from ._tree import Node, lock
-
-# Whose end the error of a piece may tell of.
-ANOTHER, OURS, ABOVE = range(3)
-
-Turn = tuple[Handle[Any], Parker | Callable[[], object]]
+from ._tree import lock
+from ._turns import Turn
 
 _new: Callable[[type[Any]], Any] = object.__new__
 
@@ -75,17 +67,8 @@ class Crew(Bell):
     """Starts pieces of work below a context, counts them, and waits for them."""
 
     __slots__ = (
-        *("__weakref__", "_closed", "_hooked", "_left", "_limit", "_pieces"),
-        *(
-            "_base",
-            "_ending",
-            "_fatal",
-            "_process",
-            "_queue",
-            "_running",
-            "_scope",
-            "_shed",
-        ),
+        *("__weakref__", "_base", "_closed", "_ending", "_fatal", "_hooked", "_left"),
+        *("_limit", "_pieces", "_process", "_queue", "_running", "_scope", "_shed"),
         *("_threads", "_timeout"),
     )
 
@@ -185,7 +168,7 @@ class Crew(Bell):
         try:
             if queued:
                 piece = (self, handle, scope, fn, args, kwargs)
-                if not self._has_turn(piece, loop, as_task):
+                if not _turns.take(self, piece, loop, as_task=bool(as_task)):
                     return handle
             if as_task:
                 assert loop is not None
@@ -201,50 +184,17 @@ class Crew(Bell):
             piece = None
             del handle, scope
 
-    def _has_turn(self, piece: Piece, loop: Loop | None, as_task: object) -> bool:
-        """Stand in the queue: a thread until it has its place, a task's piece alone."""
-        handle = piece[1]
-        parker: Parker | None = None
-        start: Parker | Callable[[], object]
-        with lock:
-            if not 0 <= self._limit <= self._running:
-                self._running += 1
-                return True
-            handle._state = QUEUED
-            if loop is None:
-                start = parker = Parker()
-            elif as_task:
-                start = partial(start_in_loop, loop, copy_context(), piece)
-            else:
-                start = partial(start_thread, copy_context(), piece)
-            self._queue.append((handle, start))
-        if parker is not None:
-            self._await_turn(handle, parker)
-        return parker is not None
-
     def _refuse(self) -> None:
-        kind = type(self).__name__
-        if self._process is not _process:
-            raise RuntimeError(GROUP_OF_THE_PARENT.format(kind=kind))
+        """An error unless work may be started."""
+        self._refuse_parents()
         if self._closed:
+            kind = type(self).__name__
             raise RuntimeError(GROUP_IS_OVER.format(kind=kind, why=self._closed))
 
-    def _await_turn(self, handle: Handle[Any], parker: Parker) -> None:
-        """Block this thread, as Go does, until it has its place."""
-        try:
-            parker.park()
-            if handle._state == GIVEN_UP:
-                self._refuse()
-        except BaseException:  # Ctrl-C, or given up
-            with lock:
-                left = [one for one in self._queue if one[0] is not handle]
-                queued = len(left) < len(self._queue)
-                self._queue = deque(left)
-            if queued:
-                self._give_up(handle)
-            elif handle._state != GIVEN_UP:
-                self._release(handle)
-            raise
+    def _refuse_parents(self) -> None:
+        if self._process is not _process:
+            kind = type(self).__name__
+            raise RuntimeError(GROUP_OF_THE_PARENT.format(kind=kind))
 
     def _begin(self, handle: Handle[Any], start: Parker | Callable[[], object]) -> bool:
         """Start a piece that has its place; False if it has ended by that.
@@ -277,26 +227,11 @@ class Crew(Bell):
             self._stop(error)
         else:
             ctx = handle._scope if interrupted else getattr(error, "ctx", None)
-            self._failed(failure, self._tells_of(ctx), interrupted=interrupted)
+            self._failed(failure, whose_end(ctx, self._scope), interrupted=interrupted)
 
     def _failed(self, failure: Failure, whose: int, *, interrupted: bool) -> None:
         """A piece has failed; `whose` end it tells of."""
         raise NotImplementedError
-
-    def _tells_of(self, ctx: object) -> int:
-        """Whose end an error with this `ctx` tells of."""
-        end = self._scope._ended()
-        if end is None or not isinstance(ctx, Context):
-            return ANOTHER
-        theirs = ctx._tether_end_of()
-        if theirs is not end and (
-            theirs is None or end.source is None or theirs.source is not end.source
-        ):
-            return ANOTHER
-        up = self._scope._up
-        if end.source is None and (up is None or up._ended() is not end):
-            return OURS
-        return ABOVE
 
     def _release(self, handle: Handle[Any]) -> None:
         """A piece is done: its place goes to the next."""
@@ -334,7 +269,7 @@ class Crew(Bell):
             self._fire()  # it came before
 
     def _fire(self) -> None:
-        """The context is over: tell the tasks. See invariant 4."""
+        """The context is over: tell the tasks. See invariant 3."""
         with lock:
             handles = [*self._pieces]
         for handle in handles:
@@ -349,42 +284,12 @@ class Crew(Bell):
         if scope is not None and scope._end is None:
             scope.cancel()
 
-    def _give_up(self, handle: Handle[Any], parker: Parker | None = None) -> None:
-        """End a piece that was taken out of the queue, where its thread may wait."""
-        error = Canceled(NEVER_STARTED.format(name=handle.name))
-        handle._failure = Failure(handle.name, error, None)
-        if handle._scope is not None:
-            handle._scope.cancel()
-        with lock:
-            handle._scope = None
-            self._pieces.pop(handle, None)
-            handle._state = GIVEN_UP
-            self._left -= 1
-        if parker is not None:
-            parker.unpark()
-        handle._ring()
-        if not self._left:
-            self._ring()
-
     # -- waiting ---------------------------------------------------------------
 
     def _is_idle(self) -> bool:
         return not self._left
 
     _is_done = _is_idle
-
-    def _refuse_to_wait(self, name: str) -> None:
-        """Who waits for this crew must not be of it, nor in a forked child."""
-        if self._process is not _process:
-            self._refuse()
-        node: object = _current.get()
-        while isinstance(node, Node):
-            if node._up is self._scope and any(
-                handle._scope is node for handle in [*self._pieces]
-            ):
-                kind = type(self).__name__
-                raise RuntimeError(WAITS_FOR_ITSELF.format(name=name, kind=kind))
-            node = node._up
 
     # -- the block of its owner, see _block ------------------------------------
 

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Concatenate, Never, ParamSpec, TypeVar, final, overload
 
-from . import _block, _loops
+from . import _loops
+from ._block import mute, raise_again, refuse_to_wait, unmute
 from ._context import Context
-from ._crew import ABOVE, ANOTHER, OURS, Crew
+from ._crew import Crew
 from ._handle import Failure, Handle
 from ._interrupt import claim
+from ._piece import ABOVE, ANOTHER, OURS, whose_end
 from ._tree import lock
 
 P = ParamSpec("P")
@@ -123,7 +125,7 @@ class Group(Crew):
         started afterwards: under a context that is over. In a task: `wait_async()`.
         """
         _loops.refuse_to_block("wait", "await group.wait_async()")
-        self._refuse_to_wait("wait")
+        refuse_to_wait(self, "wait")
         self._park(self._is_idle)
         self._conclude()
 
@@ -134,21 +136,21 @@ class Group(Crew):
         the end of the group's context that it brings does not interrupt the rest of the
         block.
         """
-        self._refuse_to_wait("wait_async")
-        muted = _block.mute(self._scope)
+        refuse_to_wait(self, "wait_async")
+        muted = mute(self._scope)
         try:
             await self._pause(self._is_idle)
             self._conclude()
         finally:
             if muted:
-                _block.unmute(self._scope)
+                unmute(self._scope)
 
     def _conclude(self) -> None:
         self._scope.cancel()
         error = self._fatal or self._first() or self._error_from_above()
         try:
             if error is not None:
-                _block.raise_again(error, None)
+                raise_again(error, None)
         finally:
             del error, self
 
@@ -191,7 +193,7 @@ class Group(Crew):
     def _stop(self, exc: BaseException) -> None:
         if isinstance(exc, Exception) and not self._failures:
             ctx = getattr(exc, "ctx", None)
-            self._body_failed = self._tells_of(ctx) == ANOTHER
+            self._body_failed = whose_end(ctx, self._scope) == ANOTHER
         super()._stop(exc)
 
     def _verdict(

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _clock
 from ._clock import INF
+from ._context import Context
 from ._current import var as _current
 from ._errors import (
     CANCELED_ELSEWHERE,
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 Work = Callable[..., Any]
 # The crew, the handle, the scope, the function and its arguments.
 Piece = tuple["Crew", Handle[Any], Scope, Work, tuple[Any, ...], dict[str, Any]]
+
+# Whose end the error of a piece may tell of.
+ANOTHER, OURS, ABOVE = range(3)
 
 EAGER = sys.version_info >= (3, 12)
 # A task that is started eagerly runs in the frame of who started it. Tasks that start
@@ -315,6 +319,22 @@ def _fail(crew: Crew, handle: Handle[Any], scope: Scope, exc: BaseException) -> 
     crew._settle(handle, error, interrupted=interrupted)
     crew._release(handle)
     return foreign or isinstance(error, KeyboardInterrupt | SystemExit)
+
+
+def whose_end(ctx: object, scope: Scope) -> int:
+    """Whose end an error with this `ctx` tells of, seen from a crew's scope."""
+    end = scope._ended()
+    if end is None or not isinstance(ctx, Context):
+        return ANOTHER
+    theirs = ctx._tether_end_of()
+    if theirs is not end and (
+        theirs is None or end.source is None or theirs.source is not end.source
+    ):
+        return ANOTHER
+    up = scope._up
+    if end.source is None and (up is None or up._ended() is not end):
+        return OURS
+    return ABOVE
 
 
 # -- functions -------------------------------------------------------------------

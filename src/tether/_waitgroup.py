@@ -7,9 +7,8 @@ from collections.abc import Callable, Coroutine
 from typing import Concatenate, Never, ParamSpec, TypeVar, final, overload
 
 from . import _foreign, _loops
-from ._block import mute, raise_again, unmute
+from ._block import mute, raise_again, refuse_to_wait, unmute
 from ._checks import delta_, seconds_
-from ._clock import Parker
 from ._context import Context
 from ._crew import Crew
 from ._errors import (
@@ -22,6 +21,7 @@ from ._errors import (
 from ._handle import Failure, Handle
 from ._keys import Value
 from ._tree import Node, lock
+from ._turns import give_up
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -253,12 +253,12 @@ class WaitGroup(Crew):
         What the work fails with is not raised. In a task: `wait_async()`.
         """
         _loops.refuse_to_block("wait", "await group.wait_async()")
-        self._refuse_to_wait("wait")
+        refuse_to_wait(self, "wait")
         self._conclude(self._park(self._is_done, ctx), ctx)
 
     async def wait_async(self, ctx: Context | None = None) -> None:
         """Wait in a task until all work has ended; as `wait`."""
-        self._refuse_to_wait("wait_async")
+        refuse_to_wait(self, "wait_async")
         self._conclude(await self._pause(self._is_done, ctx), ctx)
 
     def drain(self, ctx: Context) -> list[str]:
@@ -304,7 +304,7 @@ class WaitGroup(Crew):
     def _start_draining(self, ctx: Context) -> None:
         if not isinstance(ctx, Context):
             raise TypeError(NOT_A_CONTEXT.format(name="drain", value=ctx))
-        self._refuse_to_wait("drain")
+        refuse_to_wait(self, "drain")
         self._closed = self._closed or WAS_DRAINED
 
     def _cancel_the_rest(self, ctx: Context) -> list[str]:
@@ -314,8 +314,8 @@ class WaitGroup(Crew):
             queue, self._queue = self._queue, type(self._queue)()
         self._ending = True
         self._scope.cancel(ctx.cause())
-        for handle, start in queue:
-            self._give_up(handle, start if isinstance(start, Parker) else None)
+        for turn in queue:
+            give_up(self, turn)
         if names:
             logging.getLogger("tether").warning(
                 CUT_BY_THE_DRAIN.format(count=len(names), names=", ".join(names))

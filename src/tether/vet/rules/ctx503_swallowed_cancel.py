@@ -1,0 +1,157 @@
+"""CTX503: a task that was canceled goes on waiting."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from .._file import File
+from .._finding import Found, Rule
+from .._flow import Step
+from .._module import Function
+from .._shapes import awaits, types_of
+
+_CANCEL = frozenset({"CancelledError", "Cancelled"})
+_ALL = frozenset({"", "BaseException"})
+_CLEANUP = re.compile(
+    r"close|clean|stop|shut|disconnect|teardown|finali|release|exit|abort|terminate"
+    r"|wait_closed|drain|gather|cancel|unsubscribe|unregister|delete|remove|rollback"
+    r"|kill|flush|end|leave|dispose|quit|kick|send_error|fail|error|destroy|reset",
+    re.IGNORECASE,
+)
+
+
+def check(file: File) -> Iterator[Found]:
+    """Report handlers that catch the cancellation and lead to another wait."""
+    if file.module.is_test:
+        return
+    for node, function in file.module.of(ast.Try):
+        assert isinstance(node, ast.Try)
+        if not function.is_async or not any(awaits(one) for one in node.body):
+            continue
+        if _waits_for_child(file, node, function):
+            continue
+        for handler in node.handlers:
+            types = set(types_of(handler))
+            named = bool(types & _CANCEL)
+            if not named and not types & _ALL:
+                continue
+            if named and not _is_cancel(file, handler, function):
+                break
+            if _deals_with_it(handler):
+                break
+            found = file.flow(function).reaches(handler, _is_wait)
+            if found is not None and found.node is not None:
+                line = getattr(found.node, "lineno", handler.lineno)
+                what = "the cancellation" if named else "everything, cancellation too,"
+                yield Found(
+                    handler,
+                    f"this catches {what} and the task goes on to wait at line {line}:"
+                    " whoever cancels it waits for good; raise it again",
+                )
+            break
+
+
+def _is_cancel(file: File, handler: ast.ExceptHandler, function: Function) -> bool:
+    """Whether asyncio's is meant; the one of concurrent.futures is a result."""
+    node = handler.type
+    many = node.elts if isinstance(node, ast.Tuple) else [node]
+    names = [file.names.resolve(one, function) for one in many if one is not None]
+    return any(
+        name.startswith(("asyncio.", "trio.", "anyio.")) and name.rpartition(".")[2] in _CANCEL
+        for name in names
+    )
+
+
+def _deals_with_it(handler: ast.ExceptHandler) -> bool:
+    for part in ast.walk(handler):
+        if isinstance(part, ast.Raise):
+            return True
+        if isinstance(part, ast.Attribute) and part.attr in {
+            *("uncancel", "cancelling", "cancel", "cancelled", "done"),  # spelling: theirs
+            *("cancel_called", "set_exception", "is_set"),
+        }:
+            return True
+    return False
+
+
+def _waits_for_child(file: File, node: ast.Try, function: Function) -> bool:
+    """Whether it is another task whose end is caught here.
+
+    It was canceled above, or what is awaited is a task or a future and not a call: then
+    nobody can tell whose cancellation it is.
+    """
+    for call, where in file.module.calls.get("cancel", ()):
+        if where is function and call.lineno <= (node.end_lineno or node.lineno):
+            return True
+    waits = [
+        part
+        for statement in node.body
+        for part in ast.walk(statement)
+        if isinstance(part, ast.Await)
+    ]
+    return bool(waits) and all(_is_task(part.value) for part in waits)
+
+
+def _is_task(node: ast.expr) -> bool:
+    if not isinstance(node, ast.Call):
+        return True
+    func = node.func
+    last = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
+    if last in {"gather", "wait", "wait_for", "shield", "wrap_future"}:
+        given = node.args[:1]
+        return all(not isinstance(arg, ast.Call) for arg in given)
+    return False
+
+
+def _is_wait(step: Step) -> bool:
+    """Whether the task waits here, other than to clean up behind itself."""
+    node = step.node
+    if isinstance(node, ast.AsyncFor):
+        return True
+    if isinstance(node, ast.AsyncWith):
+        return True
+    for part in step.parts:
+        for inner in ast.walk(part):
+            if isinstance(inner, ast.Await):
+                called = inner.value
+                if isinstance(called, ast.Call):
+                    called = called.func
+                if not _CLEANUP.search(ast.unparse(called)):
+                    return True
+    return False
+
+
+RULE = Rule(
+    code="CTX503",
+    name="swallowed-cancel",
+    says="a task catches its cancellation and goes on waiting",
+    why="""\
+A cancellation is delivered once. A task that catches it and waits again cannot be ended:
+a time limit around it does nothing, shutdown hangs. Waiting for a child that one has
+canceled oneself, clean-up, and returning are different and not reported.""",
+    bad="""\
+import asyncio
+
+async def worker(queue: asyncio.Queue[str]) -> None:
+    while True:
+        try:
+            await handle(await queue.get())
+        except asyncio.CancelledError:
+            print("interrupted")
+""",
+    good="""\
+import asyncio
+
+async def worker(queue: asyncio.Queue[str]) -> None:
+    while True:
+        try:
+            await handle(await queue.get())
+        except asyncio.CancelledError:
+            print("interrupted")
+            raise
+""",
+    check=check,
+    tests=False,
+)

@@ -1,0 +1,58 @@
+"""CTX602: a key is made at each call."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from .._file import File
+from .._finding import Found, Rule
+
+
+def check(file: File) -> Iterator[Found]:
+    """Report `Key(...)` inside of functions."""
+    if not file.uses_tether or file.module.is_test:
+        return
+    for call, function, callee in file.calls("Key"):
+        if callee != "tether.Key" or isinstance(function.node, ast.Module):
+            continue
+        statement = file.module.statement(call)
+        if isinstance(statement, ast.Return) and statement.value is call:
+            continue  # a factory of keys
+        targets = [
+            target
+            for target in getattr(statement, "targets", [])
+            if isinstance(target, ast.Attribute)
+            or (isinstance(target, ast.Name) and target.id in function.hidden)
+        ]
+        if not targets:
+            yield Found(
+                call,
+                "this key is a new one at each call, so nobody finds its value:"
+                " make it a constant of the module",
+            )
+
+
+RULE = Rule(
+    code="CTX602",
+    name="key-made-anew",
+    says="a key is made inside a function",
+    why="""\
+Keys compare by identity. One that is made when the function runs equals no other, not
+even itself at the next call: the value is stored and never found.""",
+    bad="""\
+from tether import Context, Key
+
+def user(ctx: Context) -> object:
+    return ctx.value(Key("user"))
+""",
+    good="""\
+from tether import Context, Key
+
+USER: Key[str] = Key("user")
+
+def user(ctx: Context) -> object:
+    return ctx.value(USER)
+""",
+    check=check,
+)

@@ -47,7 +47,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     for kind in vars(ast).values()
     if isinstance(kind, type) and issubclass(kind, ast.AST)
 }
-_LEAVES_OF_WALK = LEAVES | {type(None), str, int}
+_LEAVES_OF_WALK = LEAVES | {type(None), str, int, bool}
 _TEST = re.compile(r"(^|/)(tests?|testing)/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
 
 

@@ -65,6 +65,8 @@ def _stubs(file: File) -> Iterator[Found]:
         service, _, method = callee.rpartition(".")
         if not service.endswith("Stub") or "_pb2_grpc." not in service:
             continue
+        if "stream" in ast.unparse(file.module.statement(call)).lower():
+            continue  # it is there to stay
         if not is_bounded(call, ("timeout", 1)) and method[:1].isupper():
             yield Found(
                 call, f"{method}() waits as long as the server likes: give it timeout="

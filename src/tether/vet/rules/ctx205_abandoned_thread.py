@@ -16,8 +16,10 @@ def check(file: File) -> Iterator[Found]:
     """Report `to_thread` and `run_in_executor` under a time limit of asyncio."""
     if file.module.is_test:
         return
-    for call, function, callee in file.calls("to_thread", "run_in_executor"):
-        if not _is_thread(file, call, function, callee):
+    for call, function, callee in file.calls(
+        "to_thread", "run_in_executor", "run_in_threadpool", "async_add_executor_job"
+    ):
+        if not _is_thread(call, callee):
             continue
         if file.carries(call, function) or _is_read(file, call):
             continue
@@ -30,13 +32,18 @@ def check(file: File) -> Iterator[Found]:
             )
 
 
-def _is_thread(file: File, call: ast.Call, function: Function, callee: str) -> bool:
-    if callee == "asyncio.to_thread":
+_THREADS = frozenset(
+    {"asyncio.to_thread", "starlette.concurrency.run_in_threadpool"}
+    | {"fastapi.concurrency.run_in_threadpool"}
+)
+_METHODS = frozenset({"run_in_executor", "async_add_executor_job"})
+
+
+def _is_thread(call: ast.Call, callee: str) -> bool:
+    if callee in _THREADS:
         return True
     func = call.func
-    if not isinstance(func, ast.Attribute) or func.attr != "run_in_executor":
-        return False
-    return len(call.args) > 1
+    return isinstance(func, ast.Attribute) and func.attr in _METHODS
 
 
 def _is_read(file: File, call: ast.Call) -> bool:
@@ -48,6 +55,9 @@ def _is_read(file: File, call: ast.Call) -> bool:
 
 def _limit(file: File, call: ast.Call, function: Function) -> str:
     """The limit that a call stands under, as its author wrote it; "" without one."""
+    parent = file.module.parents.get(call)
+    if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name):
+        return _limit_of(file, parent.targets[0].id, function)
     for around in file.module.ancestors(call):
         if isinstance(around, ast.Call):
             callee = file.names.callee(around, function)
@@ -63,6 +73,16 @@ def _limit(file: File, call: ast.Call, function: Function) -> str:
                 none = isinstance(first, ast.Constant) and first.value is None
                 if callee in _LIMITS and not none:
                     return f"{callee}()"
+    return ""
+
+
+def _limit_of(file: File, name: str, function: Function) -> str:
+    """The same for a future that was given a name first."""
+    for call, where, callee in file.calls("wait_for"):
+        first = call.args[0] if call.args else None
+        if where is function and isinstance(first, ast.Name) and first.id == name:
+            if callee == "asyncio.wait_for" and _waits_for(call):
+                return "asyncio.wait_for()"
     return ""
 
 

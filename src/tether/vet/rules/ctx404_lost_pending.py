@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from .._file import File
 from .._finding import Found, Rule
 from .._module import Function
+from .._shapes import is_start
 
 _STARTS = frozenset({"create_task", "ensure_future"})
 
@@ -35,6 +36,8 @@ def check(file: File) -> Iterator[Found]:
             isinstance(around, (ast.While, ast.For, ast.AsyncFor))
             for around in file.module.ancestors(call)
         )
+        if not again and is_start(file, function):
+            continue  # the loop ends behind it, and asyncio.run() cancels what is left
         more = "; each round of the loop leaves some" if again else ""
         yield Found(
             call,

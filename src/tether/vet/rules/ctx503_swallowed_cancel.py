@@ -21,6 +21,9 @@ _CLEANUP = re.compile(
     re.IGNORECASE,
 )
 
+_ENDING = re.compile(r"stop|close|shut_?down|exit|clean|tear_?down|disconnect|cancel")
+_LOGS = re.compile(r"log|print|debug|info|warn|error|exception|str|repr|isinstance|type")
+
 
 def check(file: File) -> Iterator[Found]:
     """Report handlers that catch the cancellation and lead to another wait."""
@@ -30,7 +33,9 @@ def check(file: File) -> Iterator[Found]:
         assert isinstance(node, ast.Try)
         if not function.is_async or not any(awaits(one) for one in node.body):
             continue
-        if _waits_for_child(file, node, function):
+        if _ENDING.search(function.name.rpartition(".")[2]):
+            continue
+        if _waits_for_child(file, node, function) or _is_cleanup(file, node):
             continue
         for handler in node.handlers:
             types = set(types_of(handler))
@@ -41,7 +46,12 @@ def check(file: File) -> Iterator[Found]:
                 break
             if _deals_with_it(handler):
                 break
-            found = file.flow(function).reaches(handler, _is_wait)
+            own = {id(part) for part in ast.walk(handler)}
+
+            def waits(step: Step, own: set[int] = own) -> bool:
+                return id(step.node) not in own and _is_wait(file, step)
+
+            found = file.flow(function).reaches(handler, waits)
             if found is not None and found.node is not None:
                 line = getattr(found.node, "lineno", handler.lineno)
                 what = "the cancellation" if named else "everything, cancellation too,"
@@ -65,8 +75,11 @@ def _is_cancel(file: File, handler: ast.ExceptHandler, function: Function) -> bo
 
 
 def _deals_with_it(handler: ast.ExceptHandler) -> bool:
+    """Whether it raises, remembers the end in a variable, or asks whose it is."""
     for part in ast.walk(handler):
-        if isinstance(part, ast.Raise):
+        if isinstance(part, (ast.Raise, ast.Assign)):
+            return True
+        if isinstance(part, ast.Call) and _hands_on(part, handler.name):
             return True
         if isinstance(part, ast.Attribute) and part.attr in {
             *("uncancel", "cancelling", "cancel", "cancelled", "done"),  # spelling: theirs
@@ -74,6 +87,13 @@ def _deals_with_it(handler: ast.ExceptHandler) -> bool:
         }:
             return True
     return False
+
+
+def _hands_on(call: ast.Call, name: str | None) -> bool:
+    """Whether the exception goes to a function that may raise it; a logger does not."""
+    if not any(isinstance(arg, ast.Name) and arg.id == name for arg in call.args):
+        return False
+    return not _LOGS.search(ast.unparse(call.func))
 
 
 def _waits_for_child(file: File, node: ast.Try, function: Function) -> bool:
@@ -91,7 +111,33 @@ def _waits_for_child(file: File, node: ast.Try, function: Function) -> bool:
         for part in ast.walk(statement)
         if isinstance(part, ast.Await)
     ]
-    return bool(waits) and all(_is_task(part.value) for part in waits)
+    return bool(waits) and all(
+        _is_task(part.value) or _cleans_up(part) for part in waits
+    )
+
+
+def _cleans_up(node: ast.Await) -> bool:
+    """Whether what is awaited ends something: `close()`, `shield(worker.stop())`."""
+    called: ast.expr = node.value
+    while isinstance(called, ast.Call):
+        if _CLEANUP.search(ast.unparse(called.func)):
+            return True
+        if not called.args:
+            return False
+        called = called.args[0]
+    return False
+
+
+def _is_cleanup(file: File, node: ast.AST) -> bool:
+    """Whether it stands in a handler or a `finally`: the end is on its way already."""
+    below = node
+    for around in file.module.ancestors(node):
+        if isinstance(around, ast.ExceptHandler):
+            return True
+        if isinstance(around, (ast.Try, ast.TryStar)) and below in around.finalbody:
+            return True
+        below = around
+    return False
 
 
 def _is_task(node: ast.expr) -> bool:
@@ -105,21 +151,19 @@ def _is_task(node: ast.expr) -> bool:
     return False
 
 
-def _is_wait(step: Step) -> bool:
+def _is_wait(file: File, step: Step) -> bool:
     """Whether the task waits here, other than to clean up behind itself."""
     node = step.node
+    if node is None or _is_cleanup(file, node):
+        return False
     if isinstance(node, ast.AsyncFor):
         return True
     if isinstance(node, ast.AsyncWith):
         return True
     for part in step.parts:
         for inner in ast.walk(part):
-            if isinstance(inner, ast.Await):
-                called = inner.value
-                if isinstance(called, ast.Call):
-                    called = called.func
-                if not _CLEANUP.search(ast.unparse(called)):
-                    return True
+            if isinstance(inner, ast.Await) and not _cleans_up(inner):
+                return True
     return False
 
 

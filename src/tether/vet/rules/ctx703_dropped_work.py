@@ -24,13 +24,15 @@ def check(file: File) -> Iterator[Found]:
     if file.module.is_test:
         return
     for call, function, callee in file.calls("create_task"):
-        if isinstance(file.module.parents.get(call), ast.Expr) and _is_loop(
-            file, call, function, callee
-        ):
+        if not isinstance(file.module.parents.get(call), ast.Expr):
+            continue
+        if function.name.endswith("__del__"):
+            continue  # there is nobody left who could keep it
+        if _is_loop(file, call, function, callee):
             yield Found(
                 call,
                 "the loop holds tasks weakly: this one may be collected in the middle,"
-                " and its error is lost; keep it, or start it in a group",
+                " and its error is seen late or never; keep it, or start it in a group",
             )
     for call, function, callee in file.calls("submit", "run_coroutine_threadsafe"):
         if callee not in _SUBMITS:
@@ -68,6 +70,8 @@ def _handles_errors(file: File, call: ast.Call, function: Function) -> bool:
     first = call.args[0] if call.args else None
     if isinstance(first, ast.Call):
         first = first.func
+        if isinstance(first, ast.Attribute) and first.attr in {"put", "set", "wait"}:
+            return True  # of a queue or an event: nothing in it fails
     name = ""
     if isinstance(first, ast.Name):
         name = first.id

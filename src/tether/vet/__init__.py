@@ -1,11 +1,11 @@
 """The linter: finds the missing `ctx` and the scope that is never released.
 
-`tether vet src` on the command line; `check(["src"])` here. It reads source only: what
-the code imports need not be installed, and this folder imports nothing but itself and
-the standard library. A map, in the order in which to read it:
+`tether vet src` on the command line; `check(["src"])` here. It reads source only:
+what the code imports need not be installed, and this folder imports nothing but itself
+and the standard library. A map, in the order in which to read it:
 
     _finding _source _ignores      what is reported; files and their comments
-    _module _names _flow           one file: its parts, what names mean, all ways through
+    _module _names _flow           one file: its parts, what names mean, the ways
     _libraries _waits _project     what is known about others, and across files
     _file _shapes rules/           what a rule is given; the rules, one a file
     _settings _run                 which rules, which files, all cores

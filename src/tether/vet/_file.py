@@ -101,16 +101,37 @@ class File:
         """
         names = self.carriers(function)
         for part in (*call.args, *(given.value for given in call.keywords)):
-            if self.mentions(part) & names or self._current(part, function):
+            if self.mentions(part) & names or self._is_current(part, function):
                 return True
+        if self._is_handed_with(function, names):
+            return True
         for around in self.module.ancestors(call):
             if isinstance(around, (ast.With, ast.AsyncWith)):
                 for item in around.items:
-                    if self._guards(item.context_expr, function, names):
+                    if self._guards(item.context_expr, names):
                         return True
         return False
 
-    def _guards(self, node: ast.expr, function: Function, names: set[str]) -> bool:
+    def _is_handed_with(self, function: Function, names: set[str]) -> bool:
+        """Whether it stands in a function that is passed on together with a context.
+
+        `ask(ctx, lambda: conn.execute(sql))`: whoever gets both looks after it.
+        """
+        inner = function.node
+        if isinstance(inner, ast.Lambda):
+            taker = self.module.parents.get(inner)
+            return isinstance(taker, ast.Call) and bool(self.mentions(taker) & names)
+        if function.outer is None or isinstance(inner, ast.Module):
+            return False
+        short = function.name.rpartition(".")[2]
+        return any(
+            isinstance(part, ast.Call)
+            and any(isinstance(a, ast.Name) and a.id == short for a in part.args)
+            and any(self.mentions(a) & names for a in part.args)
+            for part in ast.walk(function.outer.node)
+        )
+
+    def _guards(self, node: ast.expr, names: set[str]) -> bool:
         if not isinstance(node, ast.Call):
             return False
         func = node.func
@@ -118,7 +139,7 @@ class File:
             return True
         return any(self.mentions(arg) & names for arg in node.args)
 
-    def _current(self, node: ast.AST, function: Function) -> bool:
+    def _is_current(self, node: ast.AST, function: Function) -> bool:
         return any(
             isinstance(part, ast.Call)
             and self.names.callee(part, function) == "tether.current"

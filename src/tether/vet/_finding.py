@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._module import Module
+    from ._file import File
 
 # A line, counted from 1, and a column in UTF-8 bytes from 0: how `ast` counts.
 Place = tuple[int, int]
@@ -38,7 +38,8 @@ class Rule:
 
     `bad` and `good` are source; the tests hold that the first is reported and the
     second is not. `default` is False for rules that are right but too eager for most
-    code bases; `tests` says whether the rule looks at test code.
+    code bases. A rule looks at files that import tether, unless it is for `everywhere`,
+    and not at `tests`, unless it says so.
     """
 
     code: str
@@ -47,9 +48,10 @@ class Rule:
     why: str
     bad: str
     good: str
-    check: Callable[[Module], Iterator[Found]]
+    check: Callable[[File], Iterator[Found]]
     default: bool = True
-    tests: bool = True
+    everywhere: bool = False
+    tests: bool = False
     fixable: bool = False
 
 

@@ -32,7 +32,7 @@ def apply(data: bytes, edits: Iterable[tuple[Edit, ...]]) -> tuple[bytes, int]:
     for group in edits:
         spans = [(offset(*e.start), offset(*e.end), e.text.encode()) for e in group]
         if any(
-            start < other_end and other_start < stop or (start == other_start)
+            (start < other_end and other_start < stop) or start == other_start
             for start, stop, _ in spans
             for other_start, other_end, _ in taken
         ):

@@ -170,12 +170,14 @@ class Flow:
 
     def _with(self, node: ast.With | ast.AsyncWith, after: Step, ways: _Ways) -> Step:
         inside = ways
+        step = self._step(node, ways, *node.items)
+        step.raises = ways.raises
         if any(_swallows(item.context_expr) for item in node.items):
             caught = Step(None)
             caught.next = [ways.raises, after]
             inside = replace(ways, raises=caught)
-        step = self._step(node, ways, *node.items)
-        step.raises = ways.raises
+            if len(node.items) == 1:
+                step.raises = None  # to enter it cannot fail
         step.next = [self._block(node.body, after, inside)]
         return step
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from ._source import comments
 
-_NOQA = re.compile(r"#\s*noqa(?!:?\w)(?::\s*(?P<codes>[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*))?",
-                   re.IGNORECASE)  # fmt: skip
+_CODES = r"[A-Z]+[0-9]+(?:[\s,]+[A-Z]+[0-9]+)*"
+_NOQA = re.compile(rf"#\s*noqa\b(?P<colon>\s*:)?\s*(?P<codes>{_CODES})?", re.IGNORECASE)
 _OURS = re.compile(r"#\s*tether:\s*ignore\[(?P<names>[^\]]*)\]")
 
 
@@ -48,8 +48,10 @@ def ignores(text: str) -> list[Ignore]:
             words = tuple(w.strip() for w in match["names"].split(",") if w.strip())
             if words:
                 found.append(Ignore(line, words, set()))
-        match_ = _NOQA.search(comment)
-        if match_:
-            codes = re.split(r"[\s,]+", match_["codes"]) if match_["codes"] else []
-            found.append(Ignore(line, tuple(codes), set()))
+        for match in _NOQA.finditer(comment):
+            if match["colon"] and match["codes"]:
+                codes = re.split(r"[\s,]+", match["codes"])
+                found.append(Ignore(line, tuple(codes), set()))
+            elif not match["colon"]:
+                found.append(Ignore(line, (), set()))
     return found

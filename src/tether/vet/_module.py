@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Literal
 
@@ -244,8 +244,8 @@ class Module:
             else:
                 function.bindings[target.id].append(binding)
         elif isinstance(target, ast.Attribute):
-            value = target.value
-            if isinstance(value, ast.Name) and value.id in {"self", "cls"}:
+            root = target.value
+            if isinstance(root, ast.Name) and root.id in {"self", "cls"}:
                 # `self` of a closure in a method is the method's.
                 for around in function.chain():
                     if around.owner is not None:
@@ -271,7 +271,9 @@ class Module:
         self, node: ast.AST, function: Function, owner: Class | None
     ) -> Function:
         assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        prefix = f"{owner.name}." if owner else f"{function.name}." * bool(function.name)
+        prefix = (
+            f"{owner.name}." if owner else f"{function.name}." * bool(function.name)
+        )
         inner = Function(node, prefix + node.name, function, owner)
         if owner is None:
             function.bindings[node.name].append(("def", node))
@@ -297,9 +299,13 @@ class Module:
             if rest is not None:
                 function.bindings[rest.arg].append(("other", None))
 
-    def _on_class(self, node: ast.AST, function: Function, owner: Class | None) -> Class:
+    def _on_class(
+        self, node: ast.AST, function: Function, owner: Class | None
+    ) -> Class:
         assert isinstance(node, ast.ClassDef)
-        prefix = f"{owner.name}." if owner else f"{function.name}." * bool(function.name)
+        prefix = (
+            f"{owner.name}." if owner else f"{function.name}." * bool(function.name)
+        )
         found = Class(node, prefix + node.name)
         self.classes[found.name] = found
         if owner is None:
@@ -336,7 +342,9 @@ class Module:
         above = above[: len(above) - drop] if drop else above
         return ".".join([*above, *([node.module] if node.module else [])])
 
-    def _on_assign(self, node: ast.AST, function: Function, owner: Class | None) -> None:
+    def _on_assign(
+        self, node: ast.AST, function: Function, owner: Class | None
+    ) -> None:
         assert isinstance(node, ast.Assign)
         for target in node.targets:
             self._bind(target, ("value", node.value), function, owner)
@@ -347,13 +355,17 @@ class Module:
         assert isinstance(node, ast.AnnAssign)
         self._bind(node.target, ("annotation", node.annotation), function, owner)
 
-    def _on_target(self, node: ast.AST, function: Function, owner: Class | None) -> None:
+    def _on_target(
+        self, node: ast.AST, function: Function, owner: Class | None
+    ) -> None:
         assert isinstance(
             node, (ast.For, ast.AsyncFor, ast.comprehension, ast.AugAssign)
         )
         self._bind(node.target, ("other", None), function, owner)
 
-    def _on_walrus(self, node: ast.AST, function: Function, owner: Class | None) -> None:
+    def _on_walrus(
+        self, node: ast.AST, function: Function, owner: Class | None
+    ) -> None:
         assert isinstance(node, ast.NamedExpr)
         self._bind(node.target, ("value", node.value), function, owner)
 
@@ -371,12 +383,17 @@ class Module:
         if node.name:
             function.bindings[node.name].append(("other", None))
 
-    def _on_global(self, node: ast.AST, function: Function, _owner: Class | None) -> None:
+    def _on_global(
+        self, node: ast.AST, function: Function, _owner: Class | None
+    ) -> None:
         assert isinstance(node, (ast.Global, ast.Nonlocal))
         function.hidden.update(node.names)
 
 
-_BINDS = {
+_BINDS: dict[
+    type,
+    Callable[[Module, ast.AST, Function, Class | None], Function | Class | None],
+] = {
     ast.FunctionDef: Module._on_def,
     ast.AsyncFunctionDef: Module._on_def,
     ast.Lambda: Module._on_lambda,

@@ -283,7 +283,7 @@ class Names:
         return found
 
     def context_of(self, function: Function) -> str:
-        """The name of the context that a function was given, or one around it; or ""."""
+        """The name of the context that it, or one around it, was given; or ""."""
         for around in function.chain():
             params = self.context_params(around)
             if params:

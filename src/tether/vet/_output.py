@@ -137,7 +137,11 @@ def explain(rule: Rule) -> str:
     marks = [] if rule.default else ["off by default"]
     if rule.fixable:
         marks.append("`--fix` cures it")
-    lines = [f"## {rule.name} ({rule.code})", "", f"{rule.says[0].upper()}{rule.says[1:]}."]
+    lines = [
+        f"## {rule.name} ({rule.code})",
+        "",
+        f"{rule.says[0].upper()}{rule.says[1:]}.",
+    ]
     if marks:
         lines[-1] += f" *{', '.join(marks)[0].upper()}{', '.join(marks)[1:]}.*"
     lines += ["", rule.why.strip(), ""]

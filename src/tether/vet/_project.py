@@ -50,9 +50,9 @@ class Project:
             self._found[root, module.name] = summarize(module)
 
     def facts(self, name: str, root: Path) -> Facts | None:
-        """What is known about `shop.stock.reserve`; None if it is not of the project."""
+        """What is known about `shop.stock.reserve`; None if the project has none."""
         for _ in range(_DEEP):  # re-exports
-            module, rest, table = self._table(name, root)
+            rest, table = self._table(name, root)
             if table is None:
                 return None
             known = table.get(rest)
@@ -83,8 +83,8 @@ class Project:
 
     def _table(
         self, name: str, root: Path
-    ) -> tuple[str, str, dict[str, Facts | str] | None]:
-        """The longest module that begins the name, what is left, and its summary."""
+    ) -> tuple[str, dict[str, Facts | str] | None]:
+        """The summary of the longest module that begins the name, and what is left."""
         parts = name.split(".")
         for count in range(len(parts) - 1, 0, -1):
             module = ".".join(parts[:count])
@@ -93,8 +93,8 @@ class Project:
                 self._found[key] = self._load(root, module)
             table = self._found[key]
             if table is not None:
-                return module, ".".join(parts[count:]), table
-        return "", "", None
+                return ".".join(parts[count:]), table
+        return "", None
 
     @staticmethod
     def _load(root: Path, module: str) -> dict[str, Facts | str] | None:

@@ -1,7 +1,7 @@
 """Run the rules over files: parse, check, leave out what was suppressed, sort.
 
 One process does a few files; many are dealt out to one for each core. The collector of
-cycles is off meanwhile: a tree has none, and looking for them takes a third of the time.
+cycles is off meanwhile: a tree has none, and to look for them takes time.
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def check(
     codes = tuple(rule.code for rule in settings.rules())
     files = list(dict.fromkeys(discover(map(Path, paths), settings.exclude)))
     ignored = {g: expand(words) for g, words in settings.per_file_ignores.items()}
-    jobs = jobs or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
-        jobs or os.cpu_count() or 1
-    )
+    jobs = jobs or _cores()
     if jobs == 1 or len(files) < MANY:
         parts = [_some(files, codes)]
     else:
@@ -65,7 +63,16 @@ def check(
     return Report(tuple(sorted(findings)), len(files), sum(lines for _, lines in parts))
 
 
-def check_text(text: str, path: str = "example.py", select: str = "all") -> list[Finding]:
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_text(
+    text: str, path: str = "example.py", select: str = "all"
+) -> list[Finding]:
     """What the rules have to say about a piece of source; for tests and editors."""
     codes = expand([select])
     rules = [rule for rule in ALL if rule.code in codes]
@@ -123,6 +130,10 @@ def _check(
     try:
         file = File(Module(str(path), name, text, tree), project, root)
         for rule in rules:
+            if not (rule.everywhere or file.uses_tether):
+                continue
+            if file.module.is_test and not rule.tests:
+                continue
             found += ((rule, one) for one in rule.check(file))
     except RecursionError:
         return [_broken(path, "is nested too deeply to be looked at", 1, 1)]

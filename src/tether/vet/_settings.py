@@ -98,7 +98,8 @@ def _read(path: Path) -> Settings:
     where = f"{path}: [tool.tether.vet]"
     for key, value in table.items():
         if key in _LISTS:
-            settings = replace(settings, **{key: _words(f"{where} {key}", value)})
+            words = _words(f"{where} {key}", value)
+            settings = replace(settings, **{key: words})  # type: ignore[arg-type]
         elif key == "per-file-ignores":
             if not isinstance(value, dict):
                 raise UsageError(f"{where} {key} is a table of lists, not {value!r}")

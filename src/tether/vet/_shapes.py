@@ -6,9 +6,9 @@ import ast
 import re
 
 from ._file import File
-from ._flow import dotted
-from ._libraries import REQUESTS
+from ._libraries import CONTEXT, REQUESTS, SCOPE
 from ._module import Function
+from ._names import dotted
 
 _SHUTDOWN = re.compile(
     r"shut_?down|stop|close|clean|drain|tear_?down|__a?exit__|__del__|finali[sz]e"
@@ -17,7 +17,10 @@ _SHUTDOWN = re.compile(
 )
 _MAIN = re.compile(r"^_?(a?main|run|serve|cli|setup|conftest|create_app|make_app)$")
 _ENDS = frozenset(
-    {"Canceled", "ContextError", "DeadlineExceeded", "CancelledError", "Cancelled"}
+    {
+        *("Canceled", "ContextError", "DeadlineExceeded", "CancelledError"),
+        "Cancelled",  # spelling: theirs
+    }
 )
 
 
@@ -95,6 +98,20 @@ def has_request(file: File, function: Function) -> bool:
     return False
 
 
+def _answers_context(file: File, function: Function) -> bool:
+    node = function.node
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    return file.names.annotation(node.returns, function) in {CONTEXT, SCOPE}
+
+
+# What hands a value on: to the caller, or to another name or attribute.
+_VALUES = (
+    *(ast.Return, ast.Yield, ast.YieldFrom),
+    *(ast.Assign, ast.AnnAssign, ast.NamedExpr),
+)
+
+
 def is_handed_over(file: File, name: str, function: Function) -> bool:
     """Whether the object that a local name holds gets another owner.
 
@@ -102,22 +119,19 @@ def is_handed_over(file: File, name: str, function: Function) -> bool:
     constructor or a collection. An argument of a plain function stays ours: the callee
     uses a context, it does not end it.
     """
-    if name in function.hidden:
+    if name in function.hidden or _answers_context(file, function):
         return True
     for node in ast.walk(function.node):
-        if isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)):
-            if node.value is not None and gives(node.value, name):
-                return True
-        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.NamedExpr)):
+        if isinstance(node, _VALUES):
             if node.value is not None and gives(node.value, name):
                 return True
         elif isinstance(node, ast.Call):
             func = node.func
             if isinstance(func, ast.Attribute):
-                keeps = func.attr[:1].isupper() or func.attr in KEEPERS
+                keeps = _is_class(func.attr) or func.attr in KEEPERS
             else:
                 last = dotted(func)
-                keeps = last[:1].isupper() or last in KEEPING_FUNCTIONS
+                keeps = _is_class(last) or last in KEEPING_FUNCTIONS
             given = (*node.args, *(word.value for word in node.keywords))
             if keeps and any(gives(arg, name) for arg in given):
                 return True
@@ -158,8 +172,12 @@ def gives(node: ast.AST, name: str) -> bool:
         return node.attr == "cancel" and gives(node.value, name)
     if isinstance(node, ast.Call):  # Holder(scope)
         last = dotted(node.func).rpartition(".")[2]
-        return last[:1].isupper() and any(gives(arg, name) for arg in node.args)
+        return _is_class(last) and any(gives(arg, name) for arg in node.args)
     return False
+
+
+def _is_class(name: str) -> bool:
+    return name.lstrip("_")[:1].isupper()
 
 
 def cancels(node: ast.AST, name: str) -> bool:

@@ -13,8 +13,6 @@ from .._shapes import has_request, is_shutdown, is_start
 
 def check(file: File) -> Iterator[Found]:
     """Report `background()` and `todo()` below a context or a request."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.calls("background", "todo"):
         if callee not in {"tether.background", "tether.todo"}:
             continue

@@ -13,7 +13,12 @@ from .._project import Facts
 # Of tether itself: what takes ctx first.
 OURS = frozenset(
     {
-        *("tether.wait_for", "tether.to_thread", "tether.Queue.get", "tether.Queue.put"),
+        *(
+            "tether.wait_for",
+            "tether.to_thread",
+            "tether.Queue.get",
+            "tether.Queue.put",
+        ),
         *("tether.Semaphore.acquire", "tether.Semaphore.held"),
         *("tether.Semaphore.acquire_async", "tether.Queue.get_async"),
         *("tether.Queue.put_async", "tether.WaitGroup.go_with"),
@@ -24,8 +29,6 @@ _OURS = Facts(0, False, False, False, False, ())
 
 def check(file: File) -> Iterator[Found]:
     """Report calls that leave out the context, first of the parameters."""
-    if not file.uses_tether:
-        return
     for call, function, callee in file.every_call():
         if not callee:
             continue
@@ -83,9 +86,7 @@ def _is_other_root(call: ast.Call, function: Function) -> bool:
 
 def _insert(call: ast.Call, ctx: str) -> tuple[Edit, ...]:
     if call.args or call.keywords:
-        first = min(
-            place(arg) for arg in (*call.args, *(k for k in call.keywords))
-        )
+        first = min(place(arg) for arg in (*call.args, *(k for k in call.keywords)))
         return (Edit(first, first, f"{ctx}, "),)
     assert call.end_lineno is not None
     assert call.end_col_offset is not None
@@ -103,8 +104,8 @@ RULE = Rule(
     says="a function that takes a context is called without the one at hand",
     why="""\
 The chain of contexts is as long as its weakest call. What is called without the
-context has no deadline, and nobody can end it. The callee may stand in another file of
-the project.""",
+context has no deadline, and nobody can end it. The callee may stand in another file
+of the project.""",
     bad="""\
 from tether import Context
 

@@ -11,13 +11,11 @@ from .._finding import Found, Rule
 
 def check(file: File) -> Iterator[Found]:
     """Report functions that take their context somewhere behind."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for function in file.module.functions:
         node = function.node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
-        if node.name.startswith("__") or node.decorator_list and not _is_plain(node):
+        if node.name.startswith("__") or not _is_plain(node):
             continue
         contexts = file.names.context_params(function)
         positional = [*node.args.posonlyargs, *node.args.args]

@@ -12,8 +12,6 @@ from .ctx102_ctx_not_passed import OURS
 
 def check(file: File) -> Iterator[Found]:
     """Report None where a context is asked for, and as its default."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.every_call():
         first = call.args[0] if call.args else None
         given = next((k.value for k in call.keywords if k.arg == "ctx"), first)
@@ -54,8 +52,8 @@ RULE = Rule(
     name="none-as-ctx",
     says="None is passed, or is the default, where a context belongs",
     why="""\
-A context that may be None is forgotten somewhere, and the type checker is silent. Who
-really has none yet says so with `todo()`, which can be searched for.""",
+A context that may be None is forgotten somewhere, and the type checker is silent.
+Who really has none yet says so with `todo()`, which can be searched for.""",
     bad="""\
 from tether import Context
 

@@ -10,6 +10,7 @@ from .._file import File
 from .._finding import Found, Rule
 from .._libraries import CONTEXT
 from .._module import Class, Function
+from .._names import dotted
 
 # Objects that live as long as the work itself.
 _SHORT_LIVED = re.compile(
@@ -21,8 +22,6 @@ _SHORT_LIVED = re.compile(
 
 def check(file: File) -> Iterator[Found]:
     """Report `self.ctx = ctx` in classes that serve more than one call."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for node, function in file.module.of(ast.Assign, ast.AnnAssign):
         assert isinstance(node, (ast.Assign, ast.AnnAssign))
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -53,8 +52,7 @@ def _is_given(file: File, node: ast.Name, function: Function) -> bool:
 
 
 def _may_keep(owner: Class) -> bool:
-    names = [base.attr for base in owner.node.bases if isinstance(base, ast.Attribute)]
-    names += [base.id for base in owner.node.bases if isinstance(base, ast.Name)]
+    names = [dotted(base) for base in owner.node.bases]
     if any(_SHORT_LIVED.search(name) for name in [owner.name, *names]):
         return True
     blocks = {"__enter__", "__aenter__", "__iter__", "__aiter__", "__await__"}
@@ -66,9 +64,10 @@ RULE = Rule(
     name="stored-ctx",
     says="a context is stored on an object",
     why="""\
-A stored context belongs to the call that happened to create the object: when that ends,
-every later call through the object ends with it, or has the deadline of a stranger.
-Objects that are one piece of work (a request, a job, a context manager) may keep it.""",
+A stored context belongs to the call that happened to create the object: when that
+ends, every later call through the object ends with it, or has the deadline of a
+stranger. Objects that are one piece of work (a request, a job, a context manager)
+may keep it.""",
     bad="""\
 from tether import Context
 

@@ -13,7 +13,9 @@ def check(file: File) -> Iterator[Found]:
     if file.uses_tether:
         for call, _, callee in file.calls("todo"):
             if callee == "tether.todo":
-                yield Found(call, "todo() marks a context that is still to be passed in")
+                yield Found(
+                    call, "todo() marks a context that is still to be passed in"
+                )
 
 
 RULE = Rule(
@@ -21,8 +23,8 @@ RULE = Rule(
     name="todo-left",
     says="todo() stands where a context is still to come",
     why="""\
-`todo()` says "a context belongs here and is not there yet". This rule lists them; turn
-it on when the code has been moved to contexts.""",
+`todo()` says "a context belongs here and is not there yet". This rule lists them;
+turn it on when the code has been moved to contexts.""",
     bad="""\
 from tether import todo
 

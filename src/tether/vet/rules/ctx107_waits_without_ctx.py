@@ -11,8 +11,6 @@ from .._shapes import is_shutdown
 
 def check(file: File) -> Iterator[Found]:
     """Report calls of functions of the project that block and take no context."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.every_call():
         ctx = file.given(function)
         if not ctx or function.name.endswith("<lambda>"):
@@ -37,9 +35,9 @@ RULE = Rule(
     name="waits-without-ctx",
     says="a function that waits takes no context, and its caller has one",
     why="""\
-A function that can wait takes `ctx` first. Here one of the project does not, although
-it (or something that it calls, in whatever file) blocks its thread, so the caller's
-deadline ends at this call.""",
+A function that can wait takes `ctx` first. Here one of the project does not,
+although it (or something that it calls, in whatever file) blocks its thread, so the
+caller's deadline ends at this call.""",
     bad="""\
 import subprocess
 from tether import Context

@@ -14,15 +14,13 @@ _METHODS = sorted({query.rpartition(".")[2] for query in QUERIES})
 
 def check(file: File) -> Iterator[Found]:
     """Report calls of drivers in functions that were given a context."""
-    if not file.uses_tether:
-        return
     for call, function, callee in file.calls(*_METHODS):
         if callee not in QUERIES:
             continue
         ctx = file.given(function)
         if not ctx or file.carries(call, function):
             continue
-        if is_shutdown(file, call, function) or file.module.is_test:
+        if is_shutdown(file, call, function):
             continue
         library = callee.partition(".")[0]
         yield Found(

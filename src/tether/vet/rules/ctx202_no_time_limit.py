@@ -30,16 +30,14 @@ _LASTS = sorted({name.rpartition(".")[2] for name in _CALLS})
 
 def check(file: File) -> Iterator[Found]:
     """Report clients and calls that are given no time limit."""
-    if file.module.is_test:
-        return
-    for call, function, callee in file.calls(*_LASTS):
+    for call, _, callee in file.calls(*_LASTS):
         bound = _CALLS.get(callee)
         if bound is None or is_bounded(call, bound) or _default_is_set(file):
             continue
         if not (call.args or call.keywords):
             continue  # not connected yet; connect() may have it
         name = callee.rpartition(".")[2] if "Session" in callee else callee
-        if callee.startswith("requests.Session") and _is_wrapped(file, call):
+        if callee.startswith("requests.Session") and _has_adapter(file):
             continue
         yield Found(
             call,
@@ -52,8 +50,8 @@ def _default_is_set(file: File) -> bool:
     return "setdefaulttimeout" in file.module.calls
 
 
-def _is_wrapped(file: File, call: ast.Call) -> bool:
-    """Whether the session has an adapter, which may hold the limit."""
+def _has_adapter(file: File) -> bool:
+    """Whether a session has an adapter, which may hold the limit."""
     return "mount" in file.module.calls
 
 
@@ -61,7 +59,7 @@ def _stubs(file: File) -> Iterator[Found]:
     """Calls of gRPC stubs: without a limit they wait for good."""
     if "grpc" not in file.module.text:
         return
-    for call, function, callee in file.every_call():
+    for call, _, callee in file.every_call():
         service, _, method = callee.rpartition(".")
         if not service.endswith("Stub") or "_pb2_grpc." not in service:
             continue
@@ -79,9 +77,9 @@ RULE = Rule(
     says="a client or a call to the net is given no time limit",
     why="""\
 These wait forever by default: `requests` sessions, `urllib`, `http.client`, sockets,
-mail, gRPC stubs. One silent peer, and every thread of the service hangs in this line.
-Where there is a context, pass what is left: `timeout=min(10.0, ctx.remaining())`.
-(Calls of `requests.get` and `httpx` are reported by ruff's S113.)""",
+mail, gRPC stubs. One silent peer, and every thread of the service hangs in this
+line. Where there is a context, pass what is left: `timeout=min(10.0,
+ctx.remaining())`. (Calls of `requests.get` and `httpx` are ruff's: S113.)""",
     bad="""\
 import urllib.request
 
@@ -95,5 +93,5 @@ def fetch(url: str) -> bytes:
     return urllib.request.urlopen(url, timeout=5.0).read()
 """,
     check=check,
-    tests=False,
+    everywhere=True,
 )

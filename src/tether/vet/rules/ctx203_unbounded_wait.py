@@ -20,8 +20,6 @@ _CURES = {
 
 def check(file: File) -> Iterator[Found]:
     """Report unbounded waits of threads in functions that were given a context."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.calls(*_METHODS):
         bound = WAITS.get(callee)
         if callee not in WAITS or is_bounded(call, bound):
@@ -47,8 +45,8 @@ RULE = Rule(
     says="a thread waits without the context at hand and without a limit",
     why="""\
 A queue that stays empty, a lock whose holder hangs, a process that never ends: the
-thread waits although the request is long over. Every wait can end with its context, or
-at least has a limit.""",
+thread waits although the request is long over. Every wait can end with its context,
+or at least has a limit.""",
     bad="""\
 import queue
 from tether import Context

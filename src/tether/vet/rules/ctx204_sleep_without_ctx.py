@@ -12,13 +12,13 @@ from .._shapes import is_shutdown
 
 def check(file: File) -> Iterator[Found]:
     """Report `time.sleep` and `asyncio.sleep` in functions that have a context."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.calls("sleep"):
         ctx = file.given(function)
         if not ctx or is_shutdown(file, call, function):
             continue
-        ctx = next((name for _, name in file.scopes_around(call, function) if name), ctx)
+        ctx = next(
+            (name for _, name in file.scopes_around(call, function) if name), ctx
+        )
         awaited = isinstance(file.module.parents.get(call), ast.Await)
         if callee == "time.sleep" and not function.is_async:
             cure = f"{ctx}.sleep"
@@ -46,8 +46,8 @@ RULE = Rule(
     name="sleep-without-ctx",
     says="a sleep does not end with the context at hand",
     why="""\
-Back-off and pauses are where a service hangs at shutdown. `ctx.sleep(s)` wakes up when
-the context ends and raises its error.""",
+Back-off and pauses are where a service hangs at shutdown. `ctx.sleep(s)` wakes up
+when the context ends and raises its error.""",
     bad="""\
 import time
 from tether import Context

@@ -14,14 +14,12 @@ _LIMITS = frozenset({"asyncio.timeout", "asyncio.timeout_at", "async_timeout.tim
 
 def check(file: File) -> Iterator[Found]:
     """Report `to_thread` and `run_in_executor` under a time limit of asyncio."""
-    if file.module.is_test:
-        return
     for call, function, callee in file.calls(
         "to_thread", "run_in_executor", "run_in_threadpool", "async_add_executor_job"
     ):
         if not _is_thread(call, callee):
             continue
-        if file.carries(call, function) or _is_read(file, call):
+        if file.carries(call, function) or _is_limited(call):
             continue
         limit = _limit(file, call, function)
         if limit:
@@ -46,7 +44,7 @@ def _is_thread(call: ast.Call, callee: str) -> bool:
     return isinstance(func, ast.Attribute) and func.attr in _METHODS
 
 
-def _is_read(file: File, call: ast.Call) -> bool:
+def _is_limited(call: ast.Call) -> bool:
     """Whether what runs in the thread has a limit of its own among its arguments."""
     words = [given.arg for given in call.keywords]
     text = [ast.unparse(arg) for arg in call.args]
@@ -80,9 +78,10 @@ def _limit_of(file: File, name: str, function: Function) -> str:
     """The same for a future that was given a name first."""
     for call, where, callee in file.calls("wait_for"):
         first = call.args[0] if call.args else None
-        if where is function and isinstance(first, ast.Name) and first.id == name:
-            if callee == "asyncio.wait_for" and _waits_for(call):
-                return "asyncio.wait_for()"
+        if where is not function or callee != "asyncio.wait_for":
+            continue
+        if isinstance(first, ast.Name) and first.id == name and _waits_for(call):
+            return "asyncio.wait_for()"
     return ""
 
 
@@ -98,11 +97,11 @@ RULE = Rule(
     name="abandoned-thread",
     says="a time limit of asyncio stands around work in a thread",
     why="""\
-A thread cannot be interrupted. When the limit is reached the handler answers, and the
-query, the upload, the hash runs on in the pool; with enough of them the pool is full of
-work that nobody waits for, and new requests wait for a place. Measured: a handler that
-came back after 0.7 ms and left a query that ran 2.8 s more. Give the limit to the work:
-a context, the driver's timeout, `subprocess.run(timeout=)`.""",
+A thread cannot be interrupted. When the limit is reached the handler answers, and
+the query, the upload, the hash runs on in the pool; with enough of them the pool is
+full of work that nobody waits for, and new requests wait for a place. Measured: a
+handler that came back after 0.7 ms and left a query that ran 2.8 s more. Give the
+limit to the work: a context, the driver's timeout, `subprocess.run(timeout=)`.""",
     bad="""\
 import asyncio
 
@@ -119,5 +118,5 @@ async def handler(ctx: Context, path: str) -> bytes:
         return await asyncio.to_thread(render, budget, path)
 """,
     check=check,
-    tests=False,
+    everywhere=True,
 )

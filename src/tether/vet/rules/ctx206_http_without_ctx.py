@@ -14,8 +14,6 @@ _METHODS = sorted({name.rpartition(".")[2] for name in CALLS})
 
 def check(file: File) -> Iterator[Found]:
     """Report blocking HTTP calls in functions that were given a context."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.calls(*_METHODS):
         if callee not in CALLS:
             continue

@@ -14,8 +14,6 @@ from .._shapes import cancels, enters, is_handed_over
 
 def check(file: File) -> Iterator[Found]:
     """Follow each scope in a local variable to all exits, exceptions included."""
-    if not file.uses_tether:
-        return
     for node, function in file.module.of(ast.Assign, ast.AnnAssign):
         assert isinstance(node, (ast.Assign, ast.AnnAssign))
         if not isinstance(node.value, ast.Call) or not function.body:
@@ -29,11 +27,15 @@ def check(file: File) -> Iterator[Found]:
         if isinstance(file.module.parents.get(node), ast.ClassDef):
             continue
         name = target.id
-        if isinstance(function.node, ast.Module) or is_handed_over(file, name, function):
+        if isinstance(function.node, ast.Module) or is_handed_over(
+            file, name, function
+        ):
             continue
 
         def releases(step: Step, name: str = name) -> bool:
-            return any(cancels(p, name) or enters(p, name) for p in step.parts)
+            if any(cancels(p, name) or enters(p, name) for p in step.parts):
+                return True
+            return _is_guarded(step.node, name)
 
         lost = file.flow(function).leak(node, releases)
         if lost is None:
@@ -41,8 +43,10 @@ def check(file: File) -> Iterator[Found]:
         last, out = lost
         line = getattr(last.node, "lineno", node.lineno)
         if out is file.flow(function).left:
-            how = "when the function returns" if line == node.lineno else (
-                f"on the way out at line {line}"
+            how = (
+                "when the function returns"
+                if line == node.lineno
+                else (f"on the way out at line {line}")
             )
         else:
             how = f"when line {line} raises"
@@ -51,6 +55,15 @@ def check(file: File) -> Iterator[Found]:
             f"the scope {name} is not released {how}: use it as"
             f" `with {_shorten(node.value)} as {name}:`",
         )
+
+
+def _is_guarded(node: ast.AST | None, name: str) -> bool:
+    """`if scope is not None: scope.cancel()`, which is true where there is one."""
+    return (
+        isinstance(node, ast.If)
+        and any(isinstance(p, ast.Name) and p.id == name for p in ast.walk(node.test))
+        and any(cancels(statement, name) for statement in node.body)
+    )
 
 
 def _shorten(node: ast.expr) -> str:
@@ -65,8 +78,8 @@ RULE = Rule(
     why="""\
 A scope that is never left keeps its timer and its memory until its parent ends. Ways
 out include exceptions: a `scope.cancel()` at the end of the function is not reached
-when a line before it raises. A `with` block cannot forget it. Scopes that are returned,
-stored or handed over are their new owner's business.""",
+when a line before it raises. A `with` block cannot forget it. Scopes that are
+returned, stored or handed over are their new owner's business.""",
     bad="""\
 from tether import Context
 

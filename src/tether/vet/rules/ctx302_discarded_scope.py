@@ -80,8 +80,8 @@ RULE = Rule(
     name="discarded-scope",
     says="a derived context is dropped, or passed on so that nobody can release it",
     why="""\
-`ctx.with_timeout(2.0)` answers a new context and leaves `ctx` as it is. Dropped, it has
-no effect; passed without a name, it is never released. The same holds for
+`ctx.with_timeout(2.0)` answers a new context and leaves `ctx` as it is. Dropped, it
+has no effect; passed without a name, it is never released. The same holds for
 `asyncio.timeout(2.0)` and the like without `with`.""",
     bad="""\
 from tether import Context
@@ -98,4 +98,5 @@ def total(ctx: Context) -> int:
         return add(work)
 """,
     check=check,
+    everywhere=True,
 )

@@ -13,8 +13,6 @@ from .._shapes import enters
 
 def check(file: File) -> Iterator[Found]:
     """Report `scope = ...; try: ... finally: scope.cancel()`."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for node, function in file.module.of(ast.Assign):
         assert isinstance(node, ast.Assign)
         target = node.targets[0]
@@ -79,8 +77,8 @@ RULE = Rule(
     says="a scope is canceled in a `finally` where a `with` block would do",
     why="""\
 `with` releases the scope on every way out, and makes it current: in a task only an
-entered scope interrupts what is awaited inside. Go's `defer cancel()` is spelled `with`
-here.""",
+entered scope interrupts what is awaited inside. Go's `defer cancel()` is spelled
+`with` here.""",
     bad="""\
 from tether import Context
 

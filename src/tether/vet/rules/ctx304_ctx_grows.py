@@ -12,13 +12,13 @@ from .._libraries import DERIVE_CONTEXT, DERIVE_SCOPE
 
 def check(file: File) -> Iterator[Found]:
     """Report `ctx = ctx.with_...()` that runs again and again."""
-    if not file.uses_tether:
-        return
     for last in sorted(DERIVE_SCOPE | DERIVE_CONTEXT):
         for call, function in file.module.calls.get(last, ()):
             func = call.func
             parent = file.module.parents.get(call)
-            if not isinstance(func, ast.Attribute) or not isinstance(parent, ast.Assign):
+            if not isinstance(func, ast.Attribute) or not isinstance(
+                parent, ast.Assign
+            ):
                 continue
             root = func.value
             if not isinstance(root, ast.Name) or not file.names.is_context(
@@ -40,7 +40,9 @@ def _is_repeated(file: File, node: ast.stmt, name: str) -> bool:
     for around in file.module.ancestors(node):
         if isinstance(around, (ast.For, ast.AsyncFor, ast.While)):
             if not isinstance(around, ast.While) and name in {
-                part.id for part in ast.walk(around.target) if isinstance(part, ast.Name)
+                part.id
+                for part in ast.walk(around.target)
+                if isinstance(part, ast.Name)
             }:
                 return False
             fresh = [
@@ -64,9 +66,9 @@ RULE = Rule(
     name="ctx-grows",
     says="a context is derived from itself in a loop",
     why="""\
-Each round adds a layer, and its timer if it has one: a consumer that has seen a million
-messages walks a million layers for each look, and every deadline is that of the first
-message.""",
+Each round adds a layer, and its timer if it has one: a consumer that has seen a
+million messages walks a million layers for each look, and every deadline is that of
+the first message.""",
     bad="""\
 from tether import Context, Key
 

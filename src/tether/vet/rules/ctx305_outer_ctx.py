@@ -15,15 +15,23 @@ from .._shapes import is_shutdown
 _MEANT = frozenset(
     {
         *("go_with", "try_go_with", "drain", "drain_async", "merge", "bind", "print"),
-        *("repr", "str", "isinstance", "id", "debug", "info", "warning", "error", "log"),
+        *(
+            "repr",
+            "str",
+            "isinstance",
+            "id",
+            "debug",
+            "info",
+            "warning",
+            "error",
+            "log",
+        ),
     }
 )
 
 
 def check(file: File) -> Iterator[Found]:
     """Report calls in a `with` block whose context is the one around the block."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for node, function in file.module.of(ast.With, ast.AsyncWith):
         assert isinstance(node, (ast.With, ast.AsyncWith))
         for item in node.items:

@@ -14,8 +14,6 @@ from .._shapes import gives
 
 def check(file: File) -> Iterator[Found]:
     """Report scopes that are returned, stored, or used behind their block."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for node, function in file.module.of(ast.With, ast.AsyncWith):
         assert isinstance(node, (ast.With, ast.AsyncWith))
         for item in node.items:
@@ -43,9 +41,7 @@ def _inside(node: ast.With | ast.AsyncWith, name: str) -> Iterator[Found]:
             and gives(part.value, name)
             and any(isinstance(target, ast.Attribute) for target in part.targets)
         ):
-            yield Found(
-                part, f"{name} is stored, and is over when its block is left"
-            )
+            yield Found(part, f"{name} is stored, and is over when its block is left")
 
 
 def _behind(
@@ -71,9 +67,7 @@ def _behind(
         if isinstance(func, ast.Name) and func.id in {"print", "repr", "str", "id"}:
             continue
         if derives or (passes and not last_part.startswith(("assert", "log"))):
-            yield Found(
-                call, f"{name} is over here: its block ended at line {last}"
-            )
+            yield Found(call, f"{name} is over here: its block ended at line {last}")
 
 
 def _calls(file: File) -> Iterator[tuple[ast.Call, Function]]:
@@ -102,8 +96,8 @@ RULE = Rule(
     says="a scope is returned, stored or used where its block has been left",
     why="""\
 Leaving the block ends the scope: whoever gets it afterwards holds a context that is
-over, and everything under it fails at once with "the with block that owned this context
-has ended".""",
+over, and everything under it fails at once with "the with block that owned this
+context has ended".""",
     bad="""\
 from tether import Context, Scope
 

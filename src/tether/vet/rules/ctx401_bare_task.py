@@ -12,8 +12,6 @@ from .._shapes import is_shutdown, starts_work
 
 def check(file: File) -> Iterator[Found]:
     """Report tasks, threads and submits in functions that were given a context."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.calls(
         "create_task", "ensure_future", "Thread", "submit"
     ):

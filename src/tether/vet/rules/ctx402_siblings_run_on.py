@@ -48,5 +48,6 @@ async def page() -> None:
         group.create_task(load_cart())
 """,
     check=check,
+    everywhere=True,
     default=False,
 )

@@ -16,8 +16,6 @@ _WAITS = frozenset({"wait", "wait_async", "drain", "drain_async"})
 
 def check(file: File) -> Iterator[Found]:
     """Follow each group in a local variable to all exits."""
-    if not file.uses_tether:
-        return
     for node, function in file.module.of(ast.Assign):
         assert isinstance(node, ast.Assign)
         target = node.targets[0]
@@ -26,7 +24,9 @@ def check(file: File) -> Iterator[Found]:
         if file.names.callee(node.value, function) not in _GROUPS:
             continue
         name = target.id
-        if isinstance(function.node, ast.Module) or is_handed_over(file, name, function):
+        if isinstance(function.node, ast.Module) or is_handed_over(
+            file, name, function
+        ):
             continue
 
         def waits(step: Step, name: str = name) -> bool:
@@ -59,9 +59,9 @@ RULE = Rule(
     name="group-not-waited",
     says="a group is not waited for on every way out of its function",
     why="""\
-Work in a group that nobody waits for runs on behind the caller's back, and its error is
-never seen. As a block the group waits on every way out, and ends the children when the
-body fails.""",
+Work in a group that nobody waits for runs on behind the caller's back, and its error
+is never seen. As a block the group waits on every way out, and ends the children
+when the body fails.""",
     bad="""\
 from tether import Context, Group
 

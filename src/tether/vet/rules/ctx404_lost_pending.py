@@ -15,8 +15,6 @@ _STARTS = frozenset({"create_task", "ensure_future"})
 
 def check(file: File) -> Iterator[Found]:
     """Report `asyncio.wait` of tasks made for it whose pending ones are dropped."""
-    if file.module.is_test:
-        return
     for call, function, callee in file.calls("wait"):
         if callee != "asyncio.wait" or not call.args or not _may_leave(call):
             continue
@@ -28,7 +26,7 @@ def check(file: File) -> Iterator[Found]:
         pending = _pending(statement)
         if pending is None:
             continue
-        if pending and _is_read(file, function, pending, call):
+        if pending and _is_read(function, pending):
             continue
         if any(_is_ended(function, name) for name in tasks):
             continue
@@ -93,7 +91,7 @@ def _pending(statement: ast.AST | None) -> str | None:
     return None
 
 
-def _is_read(file: File, function: Function, name: str, call: ast.Call) -> bool:
+def _is_read(function: Function, name: str) -> bool:
     return any(
         isinstance(part, ast.Name)
         and part.id == name
@@ -112,7 +110,9 @@ def _is_ended(function: Function, name: str) -> bool:
             if part.value.id == name and part.attr == "cancel":
                 return True
         elif isinstance(part, (ast.For, ast.comprehension)):
-            if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(part.iter)):
+            if any(
+                isinstance(n, ast.Name) and n.id == name for n in ast.walk(part.iter)
+            ):
                 return True
         elif isinstance(part, ast.Call):
             given = [*part.args, *(k.value for k in part.keywords)]
@@ -126,10 +126,10 @@ RULE = Rule(
     name="lost-pending",
     says="tasks that asyncio.wait() left pending are neither canceled nor awaited",
     why="""\
-`asyncio.wait` with `FIRST_COMPLETED` or a timeout ends no task: what is pending runs on.
-In a loop that waits for "a message or the stop event", every round leaves one more task
-behind: a leak that takes weeks to be seen. With a context there is nothing to race:
-`await queue.get_async(ctx)`, `await wait_for(ctx, event)`.""",
+`asyncio.wait` with `FIRST_COMPLETED` or a timeout ends no task: what is pending runs
+on. In a loop that waits for "a message or the stop event", every round leaves one
+more task behind: a leak that takes weeks to be seen. With a context there is nothing
+to race: `await queue.get_async(ctx)`, `await wait_for(ctx, event)`.""",
     bad="""\
 import asyncio
 
@@ -149,5 +149,5 @@ async def consume(ctx: Context, queue: Queue[str]) -> None:
         handle(await queue.get_async(ctx))
 """,
     check=check,
-    tests=False,
+    everywhere=True,
 )

@@ -11,8 +11,6 @@ from .._finding import Found, Rule
 
 def check(file: File) -> Iterator[Found]:
     """Report loops of threads that call something and never mention the context."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for node, function in file.module.of(ast.While, ast.For):
         if function.is_async:
             continue
@@ -40,8 +38,9 @@ RULE = Rule(
     name="loop-without-ctx",
     says="a loop in a thread never looks at the context at hand",
     why="""\
-A thread cannot be interrupted, so a loop that computes must look: every 100 items are
-enough, `ctx.poll(items, every=100)` does it. Off by default: most loops are short.""",
+A thread cannot be interrupted, so a loop that computes must look: every 100 items
+are enough, `ctx.poll(items, every=100)` does it. Off by default: most loops are
+short.""",
     bad="""\
 from tether import Context
 

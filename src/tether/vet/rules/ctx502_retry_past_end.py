@@ -22,8 +22,6 @@ _LOOKS = frozenset(
 
 def check(file: File) -> Iterator[Found]:
     """Report loops that catch the end of the context and try again."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for node, function in file.module.of(ast.Try):
         assert isinstance(node, ast.Try)
         ctx = file.given(function)
@@ -48,7 +46,7 @@ def check(file: File) -> Iterator[Found]:
                 if types & (_OURS | {"", "BaseException", "Exception"}):
                     break  # those below never see the end
                 continue
-            if _looks(loop, node, names) or _own_budget(node, handler, types):
+            if _looks(loop, node, names) or _own_budget(node, types):
                 break
             what = next(iter(sorted(types & _CATCHES))) or "everything"
             yield Found(
@@ -61,7 +59,8 @@ def check(file: File) -> Iterator[Found]:
 
 def _leaves(handler: ast.ExceptHandler) -> bool:
     return any(
-        isinstance(part, (ast.Raise, ast.Return, ast.Break)) for part in ast.walk(handler)
+        isinstance(part, (ast.Raise, ast.Return, ast.Break))
+        for part in ast.walk(handler)
     )
 
 
@@ -78,7 +77,7 @@ def _looks(loop: ast.AST, node: ast.Try, names: set[str]) -> bool:
     )
 
 
-def _own_budget(node: ast.Try, handler: ast.ExceptHandler, types: set[str]) -> bool:
+def _own_budget(node: ast.Try, types: set[str]) -> bool:
     """In a task the end of an outer block passes an inner `except DeadlineExceeded`."""
     if not types <= {"DeadlineExceeded", "TimeoutError"}:
         return False
@@ -96,8 +95,8 @@ RULE = Rule(
     says="a retry loop catches the end of its context and tries again",
     why="""\
 `Canceled` and `DeadlineExceeded` are exceptions like others: `except Exception` in a
-retry loop catches them, and the loop spins, every attempt failing at once. An attempt
-that was canceled is not an error to be retried.""",
+retry loop catches them, and the loop spins, every attempt failing at once. An
+attempt that was canceled is not an error to be retried.""",
     bad="""\
 from tether import Context
 

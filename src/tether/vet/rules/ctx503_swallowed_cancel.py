@@ -12,7 +12,14 @@ from .._flow import Step
 from .._module import Function
 from .._shapes import awaits, types_of
 
-_CANCEL = frozenset({"CancelledError", "Cancelled"})
+_CANCEL = frozenset({"CancelledError", "Cancelled"})  # spelling: theirs
+# What a handler reads when it wants to know whose end it is.
+_ASKS = frozenset(
+    {
+        *("uncancel", "cancel", "done", "cancel_called", "set_exception", "is_set"),
+        *("cancelling", "cancelled"),  # spelling: theirs
+    }
+)
 _ALL = frozenset({"", "BaseException"})
 _CLEANUP = re.compile(
     r"close|clean|stop|shut|disconnect|teardown|finali|release|exit|abort|terminate"
@@ -22,13 +29,13 @@ _CLEANUP = re.compile(
 )
 
 _ENDING = re.compile(r"stop|close|shut_?down|exit|clean|tear_?down|disconnect|cancel")
-_LOGS = re.compile(r"log|print|debug|info|warn|error|exception|str|repr|isinstance|type")
+_LOGS = re.compile(
+    r"log|print|debug|info|warn|error|exception|str|repr|isinstance|type"
+)
 
 
 def check(file: File) -> Iterator[Found]:
     """Report handlers that catch the cancellation and lead to another wait."""
-    if file.module.is_test:
-        return
     for node, function in file.module.of(ast.Try):
         assert isinstance(node, ast.Try)
         if not function.is_async or not any(awaits(one) for one in node.body):
@@ -69,7 +76,8 @@ def _is_cancel(file: File, handler: ast.ExceptHandler, function: Function) -> bo
     many = node.elts if isinstance(node, ast.Tuple) else [node]
     names = [file.names.resolve(one, function) for one in many if one is not None]
     return any(
-        name.startswith(("asyncio.", "trio.", "anyio.")) and name.rpartition(".")[2] in _CANCEL
+        name.startswith(("asyncio.", "trio.", "anyio."))
+        and name.rpartition(".")[2] in _CANCEL
         for name in names
     )
 
@@ -81,10 +89,7 @@ def _deals_with_it(handler: ast.ExceptHandler) -> bool:
             return True
         if isinstance(part, ast.Call) and _hands_on(part, handler.name):
             return True
-        if isinstance(part, ast.Attribute) and part.attr in {
-            *("uncancel", "cancelling", "cancel", "cancelled", "done"),  # spelling: theirs
-            *("cancel_called", "set_exception", "is_set"),
-        }:
+        if isinstance(part, ast.Attribute) and part.attr in _ASKS:
             return True
     return False
 
@@ -172,9 +177,9 @@ RULE = Rule(
     name="swallowed-cancel",
     says="a task catches its cancellation and goes on waiting",
     why="""\
-A cancellation is delivered once. A task that catches it and waits again cannot be ended:
-a time limit around it does nothing, shutdown hangs. Waiting for a child that one has
-canceled oneself, clean-up, and returning are different and not reported.""",
+A cancellation is delivered once. A task that catches it and waits again cannot be
+ended: a time limit around it does nothing, shutdown hangs. Waiting for a child that
+one has canceled oneself, clean-up, and returning are different and not reported.""",
     bad="""\
 import asyncio
 
@@ -197,5 +202,5 @@ async def worker(queue: asyncio.Queue[str]) -> None:
             raise
 """,
     check=check,
-    tests=False,
+    everywhere=True,
 )

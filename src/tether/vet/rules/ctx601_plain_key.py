@@ -11,8 +11,6 @@ from .._finding import Found, Rule
 
 def check(file: File) -> Iterator[Found]:
     """Report strings, numbers and types as keys of values."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for last in ("with_value", "value"):
         for call, function in file.module.calls.get(last, ()):
             func = call.func
@@ -26,7 +24,7 @@ def check(file: File) -> Iterator[Found]:
                 yield Found(
                     key,
                     "a value's key is a tether.Key, which cannot collide: make one for"
-                    " the module, `NAME: Key[str] = Key(\"name\")`",
+                    ' the module, `NAME: Key[str] = Key("name")`',
                 )
 
 
@@ -36,8 +34,8 @@ RULE = Rule(
     says="a string, a number or a type is used as the key of a value",
     why="""\
 Two packages that both use "user" overwrite each other. A `Key` compares by identity
-and carries the type of its value. (tether refuses others when the line runs; this finds
-the lines that have not run yet.)""",
+and carries the type of its value. (tether refuses others when the line runs; this
+finds the lines that have not run yet.)""",
     bad="""\
 from tether import Context
 

@@ -11,8 +11,6 @@ from .._finding import Found, Rule
 
 def check(file: File) -> Iterator[Found]:
     """Report `Key(...)` inside of functions."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.calls("Key"):
         if callee != "tether.Key" or isinstance(function.node, ast.Module):
             continue
@@ -38,8 +36,8 @@ RULE = Rule(
     name="key-made-anew",
     says="a key is made inside a function",
     why="""\
-Keys compare by identity. One that is made when the function runs equals no other, not
-even itself at the next call: the value is stored and never found.""",
+Keys compare by identity. One that is made when the function runs equals no other,
+not even itself at the next call: the value is stored and never found.""",
     bad="""\
 from tether import Context, Key
 

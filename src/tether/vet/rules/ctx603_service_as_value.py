@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from .._file import File
@@ -15,6 +16,7 @@ _NAMES = frozenset(
         *("logger", "pool", "client", "db", "database", "repository", "cursor"),
     }
 )
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _KINDS = (
     *("aiohttp.ClientSession", "asyncpg.", "httpx.", "logging.Logger", "psycopg."),
     *("redis.", "requests.Session", "sqlalchemy.", "sqlite3.", "aiosqlite."),
@@ -23,8 +25,6 @@ _KINDS = (
 
 def check(file: File) -> Iterator[Found]:
     """Report services, connections and functions that are stored as values."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function in file.module.calls.get("with_value", ()):
         func = call.func
         if not isinstance(func, ast.Attribute) or len(call.args) != 2:
@@ -49,8 +49,9 @@ def _service(file: File, node: ast.expr, function: Function) -> str:
     kind = file.names.kind(node, function)
     if kind.startswith(_KINDS):
         return f"a {kind}"
-    if kind:
-        return ""
+    if kind and kind != "object":  # AppSettings, ConnectionPool
+        words = _WORDS.findall(kind.rpartition(".")[2]) or [""]
+        return f"a {kind}" if words[-1].lower() in _NAMES else ""
     last = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
     token = last.lower().rpartition("_")[2]
     return f"`{ast.unparse(node)}`" if token in _NAMES else ""
@@ -61,8 +62,8 @@ RULE = Rule(
     name="service-as-value",
     says="a connection, a configuration, a logger or a function is stored as a value",
     why="""\
-Values are metadata of the request: ids, the trace, the user. What the code needs to work
-is a parameter: a signature that hides it cannot be read, tested or typed.""",
+Values are metadata of the request: ids, the trace, the user. What the code needs to
+work is a parameter: a signature that hides it cannot be read, tested or typed.""",
     bad="""\
 import sqlite3
 from tether import Context, Key

@@ -13,8 +13,6 @@ _MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp
 
 def check(file: File) -> Iterator[Found]:
     """Report lists, dicts and sets as values."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function in file.module.calls.get("with_value", ()):
         func = call.func
         if not isinstance(func, ast.Attribute) or len(call.args) != 2:
@@ -35,8 +33,8 @@ RULE = Rule(
     says="a list, a dict or a set is stored as a value",
     why="""\
 A context is shared by tasks and threads without a lock. A value that can be changed
-turns into shared state under a quiet name; results are handed back, not written into the
-context. Off by default: some collect on purpose.""",
+turns into shared state under a quiet name; results are handed back, not written into
+the context. Off by default: some collect on purpose.""",
     bad="""\
 from tether import Context, Key
 

@@ -13,8 +13,6 @@ from .._shapes import starts_work
 
 def check(file: File) -> Iterator[Found]:
     """Report started work that nobody waits for and that has the context of here."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function, callee in file.calls(
         "create_task", "ensure_future", "submit", "start", "add_task"
     ):
@@ -57,7 +55,11 @@ def _handed(file: File, work: ast.Call, function: Function) -> str:
     for part in ast.walk(work):
         if isinstance(part, ast.Name) and part.id in contexts:
             bound = [v for _, v in file.names.bindings(part.id, function)]
-            if any("without_cancel" in ast.unparse(b) for b in bound if isinstance(b, ast.expr)):
+            if any(
+                "without_cancel" in ast.unparse(b)
+                for b in bound
+                if isinstance(b, ast.expr)
+            ):
                 continue
             if part.id not in detached:
                 return part.id
@@ -71,7 +73,8 @@ RULE = Rule(
     why="""\
 The request's context ends when the handler has returned, and with it the e-mail, the
 audit record, the capture of the payment that were to go on behind it. Detached work
-takes the values and the trace of the request, none of its end, and a limit of its own.""",
+takes the values and the trace of the request, none of its end, and a limit of its
+own.""",
     bad="""\
 import asyncio
 from tether import Context

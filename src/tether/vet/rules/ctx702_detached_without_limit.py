@@ -13,8 +13,6 @@ _LIMITS = frozenset({"with_timeout", "with_deadline"})
 
 def check(file: File) -> Iterator[Found]:
     """Report `without_cancel()` that no time limit follows."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for call, function in file.module.calls.get("without_cancel", ()):
         func = call.func
         if not isinstance(func, ast.Attribute):
@@ -69,8 +67,8 @@ RULE = Rule(
     name="detached-without-limit",
     says="without_cancel() is not followed by a time limit",
     why="""\
-Work that was taken out of its request has nobody who would end it. It needs a limit of
-its own, and an owner that waits for it at shutdown.""",
+Work that was taken out of its request has nobody who would end it. It needs a limit
+of its own, and an owner that waits for it at shutdown.""",
     bad="""\
 from tether import Context
 

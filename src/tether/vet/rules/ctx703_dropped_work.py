@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
-from .._flow import dotted
 from .._module import Function
+from .._names import dotted
 
 _SUBMITS = frozenset(
     {
@@ -21,8 +21,6 @@ _SUBMITS = frozenset(
 
 def check(file: File) -> Iterator[Found]:
     """Report results of `create_task` and `submit` that are dropped."""
-    if file.module.is_test:
-        return
     for call, function, callee in file.calls("create_task"):
         if not isinstance(file.module.parents.get(call), ast.Expr):
             continue
@@ -34,12 +32,12 @@ def check(file: File) -> Iterator[Found]:
                 "the loop holds tasks weakly: this one may be collected in the middle,"
                 " and its error is seen late or never; keep it, or start it in a group",
             )
-    for call, function, callee in file.calls("submit", "run_coroutine_threadsafe"):
+    for call, _, callee in file.calls("submit", "run_coroutine_threadsafe"):
         if callee not in _SUBMITS:
             continue
         if not isinstance(file.module.parents.get(call), ast.Expr):
             continue
-        if _handles_errors(file, call, function):
+        if _handles_errors(file, call):
             continue
         yield Found(
             call,
@@ -65,7 +63,7 @@ def _is_loop(file: File, call: ast.Call, function: Function, callee: str) -> boo
     return last in {"loop", "_loop", "event_loop", "_event_loop", "io_loop"}
 
 
-def _handles_errors(file: File, call: ast.Call, function: Function) -> bool:
+def _handles_errors(file: File, call: ast.Call) -> bool:
     """Whether the work is a function of this file that catches all it may raise."""
     first = call.args[0] if call.args else None
     if isinstance(first, ast.Call):
@@ -100,8 +98,8 @@ RULE = Rule(
     says="the task or the future of started work is dropped",
     why="""\
 An error in it is lost without a word, nobody can wait for it at shutdown, and a task
-that nobody holds may be collected while it runs. Looks at loops that ruff's RUF006 does
-not see (`self.loop.create_task`), and at futures of executors and threads.""",
+that nobody holds may be collected while it runs. Looks at loops that ruff's RUF006
+does not see (`self.loop.create_task`), and at futures of executors and threads.""",
     bad="""\
 from concurrent.futures import ThreadPoolExecutor
 
@@ -119,5 +117,5 @@ def upload(path: str) -> Future[None]:
     return pool.submit(send, path)
 """,
     check=check,
-    tests=False,
+    everywhere=True,
 )

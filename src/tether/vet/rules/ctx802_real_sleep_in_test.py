@@ -11,7 +11,7 @@ from .._finding import Found, Rule
 
 def check(file: File) -> Iterator[Found]:
     """Report sleeps in tests of code that uses tether."""
-    if not file.uses_tether or not file.module.is_test:
+    if not file.module.is_test:
         return
     for call, function, callee in file.calls("sleep"):
         if callee not in {"time.sleep", "asyncio.sleep"} or not call.args:
@@ -31,8 +31,8 @@ RULE = Rule(
     says="a test sleeps although its deadlines could run on a virtual clock",
     why="""\
 Tests of cancellation that sleep are slow on a good day and red on a bad one. Under
-`tether.testing.VirtualClock` time moves when the test says so. Off by default: tests of
-real I/O must sleep.""",
+`tether.testing.VirtualClock` time moves when the test says so. Off by default: tests
+of real I/O must sleep.""",
     bad="""\
 import time
 from tether import background
@@ -52,5 +52,6 @@ def test_it_ends() -> None:
         assert ctx.done()
 """,
     check=check,
+    tests=True,
     default=False,
 )

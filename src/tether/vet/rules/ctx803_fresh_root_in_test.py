@@ -11,7 +11,7 @@ from .._shapes import is_shutdown
 
 def check(file: File) -> Iterator[Found]:
     """Report `background()` in tests that take a context."""
-    if not file.uses_tether or not file.module.is_test:
+    if not file.module.is_test:
         return
     for call, function, callee in file.calls("background", "todo"):
         if callee not in {"tether.background", "tether.todo"}:
@@ -37,8 +37,8 @@ RULE = Rule(
     says="a test that was given a context makes a root of its own",
     why="""\
 A test's context ends with the test, and what is left under it is a leak with a name.
-Under `background()` the same work is left over silently. In clean-up code a root of its
-own is right, and not reported.""",
+Under `background()` the same work is left over silently. In clean-up code a root of
+its own is right, and not reported.""",
     bad="""\
 from tether import Context, background
 
@@ -52,5 +52,6 @@ def test_total(ctx: Context) -> None:
     assert total(ctx) == 3
 """,
     check=check,
+    tests=True,
     fixable=True,
 )

@@ -13,7 +13,7 @@ _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - looked for, not b
 
 def check(file: File) -> Iterator[Found]:
     """Report pages of `tether.debug` on all interfaces, or mounted on the app."""
-    if not file.uses_tether or "tether.debug" not in file.module.text:
+    if "tether.debug" not in file.module.text:
         return
     for call, function, callee in file.every_call():
         values = [*call.args, *(given.value for given in call.keywords)]
@@ -43,8 +43,8 @@ RULE = Rule(
     name="open-debug-page",
     says="the debug page is mounted on the application, or bound to all interfaces",
     why="""\
-The page shows paths, users, labels and stacks of every request in flight. It belongs on
-an internal port.""",
+The page shows paths, users, labels and stacks of every request in flight. It belongs
+on an internal port.""",
     bad="""\
 import tether.debug
 

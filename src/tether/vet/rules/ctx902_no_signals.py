@@ -10,8 +10,6 @@ from .._finding import Found, Rule
 
 def check(file: File) -> Iterator[Found]:
     """Report `asyncio.run` in files that make their root and know no signals."""
-    if not file.uses_tether or file.module.is_test:
-        return
     known = {"with_signals", "add_signal_handler", "signal"} & set(file.module.calls)
     roots = [c for _, _, c in file.calls("background") if c == "tether.background"]
     if known or not roots:
@@ -30,9 +28,9 @@ RULE = Rule(
     name="no-signals",
     says="a program makes its root and lets SIGTERM kill it",
     why="""\
-At shutdown the root is canceled, requests in flight and workers are waited for, and that
-waiting has a deadline of its own: `tether.run(main, drain=30.0)`. Off by default: a
-script may die.""",
+At shutdown the root is canceled, requests in flight and workers are waited for, and
+that waiting has a deadline of its own: `tether.run(main, drain=30.0)`. Off by
+default: a script may die.""",
     bad="""\
 import asyncio
 from tether import background

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from .._file import File
 from .._finding import Found, Rule
 from .._libraries import DERIVE_SCOPE
-from .._module import Function
 
 _CLOSES = re.compile(
     r"^(shutdown|drain|aclose|close|stop|wait_closed|flush)(_async)?$", re.IGNORECASE
@@ -18,8 +17,6 @@ _CLOSES = re.compile(
 
 def check(file: File) -> Iterator[Found]:
     """Report clean-up behind `ctx.wait()` that is given the same context."""
-    if not file.uses_tether or file.module.is_test:
-        return
     for last in ("wait", "wait_async"):
         for call, function in file.module.calls.get(last, ()):
             func = call.func
@@ -31,7 +28,7 @@ def check(file: File) -> Iterator[Found]:
             if not file.names.is_context(value, function):
                 continue
             for later in _behind(file, call):
-                yield from _uses(file, later, value.id, function)
+                yield from _uses(later, value.id)
 
 
 def _behind(file: File, call: ast.Call) -> list[ast.stmt]:
@@ -47,9 +44,7 @@ def _behind(file: File, call: ast.Call) -> list[ast.stmt]:
     return []
 
 
-def _uses(
-    file: File, node: ast.stmt, ctx: str, function: Function
-) -> Iterator[Found]:
+def _uses(node: ast.stmt, ctx: str) -> Iterator[Found]:
     for part in ast.walk(node):
         if not isinstance(part, ast.Call):
             continue
@@ -80,8 +75,9 @@ RULE = Rule(
     name="shutdown-with-ended-ctx",
     says="clean-up waits with the context whose end started it",
     why="""\
-A child can never extend its parent: 30 s asked of a context that has ended are none, and
-the drain returns at once with the work half done. Shutdown has a deadline of its own.""",
+A child can never extend its parent: 30 s asked of a context that has ended are none,
+and the drain returns at once with the work half done. Shutdown has a deadline of its
+own.""",
     bad="""\
 from tether import Context, WaitGroup
 

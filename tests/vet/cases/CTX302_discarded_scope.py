@@ -1,0 +1,47 @@
+"""Derived contexts that nobody holds."""
+import asyncio
+
+import anyio
+
+from tether import Context, Key
+
+USER: Key[str] = Key("user")
+
+
+def add(ctx: Context) -> int: ...
+
+
+def dropped(ctx: Context) -> None:
+    ctx.with_timeout(2.0)  # error: CTX302
+    ctx.with_value(USER, "ann")  # error: CTX302
+    _ = ctx.with_cancel()  # error: CTX302
+
+
+def inline(ctx: Context) -> int:
+    return add(ctx.with_timeout(2.0))  # error: CTX302
+
+
+async def others() -> None:
+    asyncio.timeout(2.0)  # error: CTX302
+    anyio.fail_after(2.0)  # error: CTX302
+
+
+# Right:
+
+
+def fine(ctx: Context) -> int:
+    with ctx.with_timeout(2.0) as work:
+        add(work.with_value(USER, "ann"))
+    return add(ctx.without_cancel())
+
+
+async def fine_too() -> None:
+    async with asyncio.timeout(2.0):
+        pass
+    limit = asyncio.timeout(2.0)
+    async with limit:
+        pass
+
+
+def request(session: object) -> None:
+    session.with_timeout(3.0)

@@ -12,7 +12,6 @@ to the nodes; the bindings come out of the same walk instead.
 from __future__ import annotations
 
 import ast
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
@@ -48,7 +47,6 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     if isinstance(kind, type) and issubclass(kind, ast.AST)
 }
 _LEAVES_OF_WALK = LEAVES | {type(None), str, int, bool}
-_TEST = re.compile(r"(^|/)(tests?|testing)/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
 
 
 class Function:
@@ -118,13 +116,21 @@ class Class:
 class Module:
     """A parsed file."""
 
-    def __init__(self, path: str, name: str, text: str, tree: ast.Module) -> None:
+    def __init__(
+        self,
+        path: str,
+        name: str,
+        text: str,
+        tree: ast.Module,
+        *,
+        is_test: bool = False,
+    ) -> None:
         self.path = path
         self.name = name  # as it is imported: shop.stock
         self.text = text
         self.tree = tree
         self.is_package = PurePath(path).name == "__init__.py"
-        self.is_test = bool(_TEST.search(PurePath(path).as_posix()))
+        self.is_test = is_test
         self.top = Function(tree, "", None, None)
         self.functions = [self.top]
         self.classes: dict[str, Class] = {}

@@ -22,7 +22,7 @@ from ._ignores import Ignore, ignores
 from ._module import Module
 from ._project import Project
 from ._settings import Settings, expand
-from ._source import SourceError, discover, module_name, read
+from ._source import SourceError, discover, is_test, module_name, read
 from .rules import ALL, BROKEN, UNUSED
 
 MANY = 200  # files, from which on more processes are worth their start
@@ -40,27 +40,38 @@ class Report:
 
 
 def check(
-    paths: Iterable[Path | str], settings: Settings | None = None, jobs: int = 0
+    paths: Iterable[Path | str], settings: Settings | None = None, jobs: int = 1
 ) -> Report:
-    """What the rules have to say about files and folders; `jobs` 0 is one a core."""
+    """What the rules have to say about files and folders.
+
+    `jobs` 0 deals many files out to a process for each core; a script that asks for
+    that needs the usual `if __name__ == "__main__":`.
+    """
     settings = settings or Settings()
     codes = tuple(rule.code for rule in settings.rules())
     files = list(dict.fromkeys(discover(map(Path, paths), settings.exclude)))
     ignored = {g: expand(words) for g, words in settings.per_file_ignores.items()}
     jobs = jobs or _cores()
     if jobs == 1 or len(files) < MANY:
-        parts = [_some(files, codes)]
+        parts = [_some(files, codes, settings.folder)]
     else:
         pieces = [files[at : at + _DEALT] for at in range(0, len(files), _DEALT)]
         with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-            parts = list(pool.map(_some, pieces, [codes] * len(pieces)))
+            shared = [codes] * len(pieces), [settings.folder] * len(pieces)
+            parts = list(pool.map(_some, pieces, *shared))
     findings = [
         finding
         for part, _ in parts
         for finding in part
         if not _is_ignored(finding, settings.folder, ignored)
     ]
-    return Report(tuple(sorted(findings)), len(files), sum(lines for _, lines in parts))
+    findings.sort(key=_order)
+    return Report(tuple(findings), len(files), sum(lines for _, lines in parts))
+
+
+def _order(finding: Finding) -> tuple[str, int, int, str, str]:
+    place = finding.path, finding.line, finding.column
+    return (*place, finding.code, finding.message)
 
 
 def _cores() -> int:
@@ -77,7 +88,8 @@ def check_text(
     codes = expand([select])
     rules = [rule for rule in ALL if rule.code in codes]
     tree = ast.parse(text)
-    return sorted(_check(Path(path), text, tree, rules, Project()))
+    found = _check(Path(path), text, tree, rules, Project(), is_test(path))
+    return sorted(found, key=_order)
 
 
 def _is_ignored(
@@ -86,18 +98,24 @@ def _is_ignored(
     if not ignored:
         return False
     path = Path(finding.path)
-    inside = path.absolute()
-    if inside.is_relative_to(folder.absolute()):
-        inside = inside.relative_to(folder.absolute())
+    inside = _relative(path, folder)
     return any(
-        finding.code in codes
-        and (fnmatch(inside.as_posix(), glob) or fnmatch(path.name, glob))
+        finding.code in codes and (fnmatch(inside, glob) or fnmatch(path.name, glob))
         for glob, codes in ignored.items()
     )
 
 
-def _some(files: Sequence[Path], codes: Sequence[str]) -> tuple[list[Finding], int]:
-    """Check some files in this process."""
+def _relative(path: Path, folder: Path) -> str:
+    """A path as seen from the project: what stands above it means nothing."""
+    full, base = path.absolute(), folder.absolute()
+    inside = full.relative_to(base) if full.is_relative_to(base) else full
+    return inside.as_posix()
+
+
+def _some(
+    files: Sequence[Path], codes: Sequence[str], folder: Path
+) -> tuple[list[Finding], int]:
+    """Check some files of the project in a folder, in this process."""
     rules = [rule for rule in ALL if rule.code in codes]
     project = Project()
     findings: list[Finding] = []
@@ -113,7 +131,8 @@ def _some(files: Sequence[Path], codes: Sequence[str]) -> tuple[list[Finding], i
                     findings.append(_broken(path, str(error), error.line, error.column))
                 continue
             lines += text.count("\n")
-            findings += _check(path, text, tree, rules, project)
+            inside = _relative(path, folder)
+            findings += _check(path, text, tree, rules, project, is_test(inside))
             if count % _COLLECT == 0:
                 gc.collect()
     finally:
@@ -123,12 +142,18 @@ def _some(files: Sequence[Path], codes: Sequence[str]) -> tuple[list[Finding], i
 
 
 def _check(
-    path: Path, text: str, tree: ast.Module, rules: Sequence[Rule], project: Project
+    path: Path,
+    text: str,
+    tree: ast.Module,
+    rules: Sequence[Rule],
+    project: Project,
+    in_tests: bool,
 ) -> list[Finding]:
     root, name = module_name(path)
     found: list[tuple[Rule, Found]] = []
     try:
-        file = File(Module(str(path), name, text, tree), project, root)
+        module = Module(str(path), name, text, tree, is_test=in_tests)
+        file = File(module, project, root)
         for rule in rules:
             if not (rule.everywhere or file.uses_tether):
                 continue

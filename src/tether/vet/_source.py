@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,9 @@ SKIPPED = frozenset(
 )
 
 
+_TEST = re.compile(r"(^|/)tests?/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
+
+
 class SourceError(Exception):
     """A file cannot be read or is not Python; `line` says where."""
 
@@ -22,6 +26,11 @@ class SourceError(Exception):
         super().__init__(message)
         self.line = line
         self.column = column
+
+
+def is_test(path: str) -> bool:
+    """Whether a path, as seen from the project, is that of test code."""
+    return bool(_TEST.search(path))
 
 
 def discover(paths: Iterable[Path], exclude: Iterable[str]) -> Iterator[Path]:
@@ -38,7 +47,11 @@ def discover(paths: Iterable[Path], exclude: Iterable[str]) -> Iterator[Path]:
         todo = [path]
         while todo:
             folder = todo.pop()
-            inside = sorted(folder.iterdir(), key=lambda p: p.name)
+            try:
+                inside = sorted(folder.iterdir(), key=lambda p: p.name)
+            except OSError:
+                yield folder  # to be reported as one that cannot be read
+                continue
             for child in inside:
                 if _is_excluded(child, path, patterns):
                     continue
@@ -70,6 +83,8 @@ def _is_excluded(path: Path, start: Path, patterns: tuple[str, ...]) -> bool:
 def read(path: Path) -> tuple[str, ast.Module]:
     """The text and the tree of a file."""
     try:
+        if path.exists() and not path.is_file():
+            raise SourceError("cannot be read: it is not a file")  # a pipe would hang
         data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror}") from None

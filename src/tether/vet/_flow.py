@@ -132,7 +132,8 @@ class Flow:
             case ast.Match():
                 step = self._step(node, ways, node.subject)
                 step.next = [self._block(c.body, after, ways) for c in node.cases]
-                step.next.append(after)
+                if not any(map(_takes_all, node.cases)):
+                    step.next.append(after)
             case ast.Return():
                 step = self._step(node, ways, node.value)
                 step.next = [ways.returns]
@@ -221,6 +222,13 @@ def catches_all(handler: ast.ExceptHandler) -> bool:
     return any(
         one is None or dotted(one).rpartition(".")[2] == "BaseException" for one in many
     )
+
+
+def _takes_all(case: ast.match_case) -> bool:
+    """`case _:` and `case name:`."""
+    pattern = case.pattern
+    plain = isinstance(pattern, ast.MatchAs) and pattern.pattern is None
+    return plain and case.guard is None
 
 
 def _swallows(node: ast.AST) -> bool:

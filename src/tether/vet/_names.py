@@ -49,6 +49,7 @@ class Names:
         )
         # A bare `ctx` is ours only where nobody else's can be meant.
         self.ctx_is_ours = self.uses_tether and not module.imported & OTHER_CTX
+        self._declaring = [f for f in module.functions if f.hidden]
         self._callees: dict[ast.Call, str] = {}
         self._kinds: dict[tuple[ast.AST, Function], str] = {}
         self._annotations: dict[str, ast.expr | None] = {}
@@ -135,10 +136,10 @@ class Names:
                 for around in function.chain():
                     if around.owner is not None:
                         return f"{self.module.name}.{around.owner.name}"
-            bindings = self.bindings(node.id, function)
             for around in function.chain():
-                if node.id in around.bindings:
-                    return self._agreed([(b, around) for b in bindings], deep)
+                if node.id in around.bindings and node.id not in around.hidden:
+                    here = [(b, around) for b in around.bindings[node.id]]
+                    return self._agreed(here + self._elsewhere(node.id), deep)
             return ""
         if isinstance(node, ast.Attribute):
             return self._attribute(node, function, deep)
@@ -159,6 +160,15 @@ class Names:
             ]
             return self._agreed(bound, deep)
         return ""
+
+    def _elsewhere(self, name: str) -> list[tuple[Binding, Function]]:
+        """What functions that declare a name global or nonlocal bind it to."""
+        return [
+            (binding, function)
+            for function in self._declaring
+            if name in function.hidden
+            for binding in function.bindings.get(name, ())
+        ]
 
     def _agreed(self, bindings: list[tuple[Binding, Function]], deep: int) -> str:
         kinds = set()

@@ -181,10 +181,10 @@ def _is_class(name: str) -> bool:
 
 
 def cancels(node: ast.AST, name: str) -> bool:
-    """Whether a piece of code reads `name.cancel`."""
+    """Whether a piece of code reads `name.cancel`, or leaves the block by hand."""
     return any(
         isinstance(part, ast.Attribute)
-        and part.attr == "cancel"
+        and part.attr in {"cancel", "__exit__"}
         and isinstance(part.value, ast.Name)
         and part.value.id == name
         for part in ast.walk(node)

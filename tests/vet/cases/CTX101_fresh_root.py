@@ -72,3 +72,7 @@ atexit.register(on_signal)
 
 async def close(request: Request) -> None:
     await stop_all(background())
+
+
+def asks(ctx: Context) -> bool:
+    return ctx is background()

@@ -26,3 +26,8 @@ class Plugin:
 
 def make_key(name: str) -> Key[str]:
     return Key(name)
+
+
+def both(ctx: Context) -> object:
+    key: Key[str] = Key("own")
+    return ctx.with_value(key, "a").value(key)

@@ -17,6 +17,8 @@ def check(file: File) -> Iterator[Found]:
             continue
         if node.name.startswith("__") or not _is_plain(node):
             continue
+        if function.outer is not None and function.outer.outer is not None:
+            continue  # an inner function is its author's business
         contexts = file.names.context_params(function)
         positional = [*node.args.posonlyargs, *node.args.args]
         if not contexts or contexts[0] not in positional:

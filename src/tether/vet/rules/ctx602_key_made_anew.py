@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._module import Function
 
 
 def check(file: File) -> Iterator[Found]:
@@ -23,12 +24,30 @@ def check(file: File) -> Iterator[Found]:
             if isinstance(target, ast.Attribute)
             or (isinstance(target, ast.Name) and target.id in function.hidden)
         ]
-        if not targets:
+        if not targets and not _is_read_here(statement, function):
             yield Found(
                 call,
                 "this key is a new one at each call, so nobody finds its value:"
                 " make it a constant of the module",
             )
+
+
+def _is_read_here(statement: ast.stmt, function: Function) -> bool:
+    """Whether the key has a name, and its value is read in the same function."""
+    names = {
+        target.id
+        for target in getattr(
+            statement, "targets", [getattr(statement, "target", None)]
+        )
+        if isinstance(target, ast.Name)
+    }
+    return any(
+        isinstance(part, ast.Call)
+        and isinstance(part.func, ast.Attribute)
+        and part.func.attr == "value"
+        and any(isinstance(arg, ast.Name) and arg.id in names for arg in part.args)
+        for part in ast.walk(function.node)
+    )
 
 
 RULE = Rule(

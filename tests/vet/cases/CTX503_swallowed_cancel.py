@@ -132,7 +132,7 @@ async def hands_on() -> None:
         try:
             await load()
         except BaseException as exc:
-            convert(exc)
+            convert_error(exc)
 
 
 def in_a_thread() -> None:

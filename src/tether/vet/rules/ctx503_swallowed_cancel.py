@@ -10,6 +10,7 @@ from .._file import File
 from .._finding import Found, Rule
 from .._flow import Step
 from .._module import Function
+from .._names import dotted
 from .._shapes import awaits, types_of
 
 _CANCEL = frozenset({"CancelledError", "Cancelled"})  # spelling: theirs
@@ -29,8 +30,12 @@ _CLEANUP = re.compile(
 )
 
 _ENDING = re.compile(r"stop|close|shut_?down|exit|clean|tear_?down|disconnect|cancel")
-_LOGS = re.compile(
-    r"log|print|debug|info|warn|error|exception|str|repr|isinstance|type"
+# Functions that look at an exception and never raise it.
+_LOGS = frozenset(
+    {
+        *("debug", "info", "warning", "warn", "error", "exception", "critical", "log"),
+        *("print", "str", "repr", "type", "isinstance", "format_exception"),
+    }
 )
 
 
@@ -98,7 +103,9 @@ def _hands_on(call: ast.Call, name: str | None) -> bool:
     """Whether the exception goes to a function that may raise it; a logger does not."""
     if not any(isinstance(arg, ast.Name) and arg.id == name for arg in call.args):
         return False
-    return not _LOGS.search(ast.unparse(call.func))
+    func = call.func
+    last = func.attr if isinstance(func, ast.Attribute) else dotted(func)
+    return last not in _LOGS
 
 
 def _waits_for_child(file: File, node: ast.Try, function: Function) -> bool:

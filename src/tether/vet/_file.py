@@ -99,6 +99,8 @@ class File:
 
         `with ctx.interrupting(...)`, `with guard(ctx, conn)` and the like count.
         """
+        if not self.uses_tether:
+            return False
         names = self.carriers(function)
         for part in (*call.args, *(given.value for given in call.keywords)):
             if self.mentions(part) & names or self._is_current(part, function):

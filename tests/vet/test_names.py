@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from tether.vet._module import Function, Module
+from tether.vet._function import Function
+from tether.vet._module import Module
 from tether.vet._names import Names
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ._flow import Flow
-from ._module import Function, Module
+from ._function import Function
+from ._module import Module
 from ._names import Names
 from ._project import Facts, Project, summary
 

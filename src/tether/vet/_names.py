@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 
+from ._function import Binding, Function
 from ._libraries import (
     ANSWERS,
     CONTEXT,
@@ -18,7 +19,7 @@ from ._libraries import (
     SAME,
     SCOPE,
 )
-from ._module import Binding, Function, Module
+from ._module import Module
 
 _DEEP = 8  # steps from a name to its constructor; more are a cycle
 _WRAPPERS = frozenset(

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._module import Function, Module
-from ._names import Names
+from ._function import Function
+from ._module import Module
+from ._names import Names, dotted
 from ._source import SourceError, read
 from ._waits import blocks
 
@@ -129,6 +130,19 @@ def summary(module: Module) -> dict[str, Facts | str]:
     return table
 
 
+_KEEPING = frozenset(
+    {
+        *("staticmethod", "classmethod", "override", "abstractmethod", "final"),
+        *("contextmanager", "asynccontextmanager", "cache", "deprecated"),
+    }
+)
+
+
+def _keeps_signature(decorator: ast.expr) -> bool:
+    node = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return dotted(node).rpartition(".")[2] in _KEEPING
+
+
 def _facts(
     names: Names,
     function: Function,
@@ -137,7 +151,9 @@ def _facts(
 ) -> Facts:
     contexts = names.context_params(function)
     positional = [*node.args.posonlyargs, *node.args.args]
-    takes = function.params.index(contexts[0]) if contexts else None
+    # A decorator that is not known may fill the context in.
+    known = all(_keeps_signature(one) for one in node.decorator_list)
+    takes = function.params.index(contexts[0]) if contexts and known else None
     optional = False
     if contexts:
         first = contexts[0]

@@ -6,8 +6,8 @@ import ast
 import re
 
 from ._file import File
+from ._function import Function
 from ._libraries import CONTEXT, REQUESTS, SCOPE
-from ._module import Function
 from ._names import dotted
 
 _SHUTDOWN = re.compile(

@@ -57,3 +57,11 @@ def fine(ctx: Context, item: int, given: list[object]) -> None:
 
 def root(item: int) -> None:
     reserve(item)  # no context at hand: the type checker's business
+
+
+@with_request_context
+def filled_in(ctx: Context, item: int) -> None: ...
+
+
+def calls_it(ctx: Context) -> None:
+    filled_in(1)

@@ -21,6 +21,14 @@ def with_handler(ctx: Context) -> int:
         work.cancel()
 
 
+def commented(ctx: Context) -> int:
+    work = ctx.with_cancel()  # error: CTX303
+    try:
+        return add(work)
+    finally:  # the timer
+        work.cancel()
+
+
 # Right:
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Edit, Found, Rule, end, place
-from .._module import Function
+from .._function import Function
 from .._shapes import has_request, is_shutdown, is_start
 
 
@@ -55,7 +55,7 @@ def _is_default(call: ast.Call, function: Function, ctx: str) -> bool:
 RULE = Rule(
     code="CTX101",
     name="fresh-root",
-    says="background() or todo() is called where a context or a request is at hand",
+    says="a root is made where a context or a request is at hand",
     why="""\
 Work below a root of its own does not end when the request ends: the client has left,
 the query runs on. Handlers derive from the request's context. Shutdown is different:

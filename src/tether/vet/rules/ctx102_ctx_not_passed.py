@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Edit, Found, Rule, place
-from .._module import Function
+from .._function import Function
 from .._project import Facts
 
 # Of tether itself: what takes ctx first.

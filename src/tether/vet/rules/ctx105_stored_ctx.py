@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._function import Class, Function
 from .._libraries import CONTEXT
-from .._module import Class, Function
 from .._names import dotted
 
 # Objects that live as long as the work itself.

@@ -21,7 +21,7 @@ def check(file: File) -> Iterator[Found]:
 RULE = Rule(
     code="CTX106",
     name="todo-left",
-    says="todo() stands where a context is still to come",
+    says="a `todo()` stands where a context is still to come",
     why="""\
 `todo()` says "a context belongs here and is not there yet". This rule lists them;
 turn it on when the code has been moved to contexts.""",

@@ -31,8 +31,13 @@ def check(file: File) -> Iterator[Found]:
         yield Found(
             call,
             f"this sleeps on when {ctx} has ended: use {cure}()",
-            (Edit(place(call.func), end(call.func), cure),),
+            (Edit(place(call.func), end(call.func), cure),) if _is_plain(call) else (),
         )
+
+
+def _is_plain(call: ast.Call) -> bool:
+    """Whether it says how long, and nothing else."""
+    return len(call.args) == 1 and not call.keywords
 
 
 def _is_yield(call: ast.Call) -> bool:

@@ -33,7 +33,7 @@ def check(file: File) -> Iterator[Found]:
             node,
             f"{target.id} is released by hand, and in a task its end interrupts"
             f" nothing: `with {ast.unparse(node.value)} as {target.id}:` does both",
-            _rewrite(node, target, follower),
+            _rewrite(file, node, target, follower),
         )
 
 
@@ -58,16 +58,22 @@ def _is_cancel(node: ast.stmt, name: str) -> bool:
     )
 
 
-def _rewrite(node: ast.Assign, target: ast.Name, follower: ast.Try) -> tuple[Edit, ...]:
+def _rewrite(
+    file: File, node: ast.Assign, target: ast.Name, follower: ast.Try
+) -> tuple[Edit, ...]:
     """The edits, if the `try` has nothing but this one line in its `finally`."""
     if follower.handlers or follower.orelse or len(follower.finalbody) > 1:
         return ()
     opening = f"with {ast.unparse(node.value)} as {target.id}:"
-    header_end = (follower.lineno, follower.col_offset + len("try:"))
-    finally_start = end(follower.body[-1])
+    last = end(follower.body[-1])
+    lines = file.module.text.split("\n")
+    below = "\n".join(lines[last[0] - 1 : follower.end_lineno])
+    if lines[follower.lineno - 1].strip() != "try:" or "#" in below:
+        return ()  # a comment would go with it
     return (
-        Edit(place(node), header_end, opening),
-        Edit(finally_start, end(follower), ""),
+        Edit(place(node), end(node), opening),
+        Edit((follower.lineno, 0), (follower.lineno + 1, 0), ""),
+        Edit(last, end(follower), ""),
     )
 
 

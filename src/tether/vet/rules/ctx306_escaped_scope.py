@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._function import Function
 from .._libraries import DERIVE_CONTEXT, DERIVE_SCOPE, SCOPE
-from .._module import Function
 from .._shapes import gives
 
 

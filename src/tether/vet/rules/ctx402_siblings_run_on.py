@@ -28,7 +28,7 @@ def check(file: File) -> Iterator[Found]:
 RULE = Rule(
     code="CTX402",
     name="siblings-run-on",
-    says="gather() leaves the other calls running when one fails",
+    says="with `gather`, the other calls run on when one fails",
     why="""\
 `asyncio.gather` raises the first error and forgets the rest: they go on, with their
 queries and connections, and what they raise later is lost. A group ends and awaits

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
-from .._module import Function
+from .._function import Function
 from .._shapes import is_start
 
 _STARTS = frozenset({"create_task", "ensure_future"})
@@ -124,7 +124,7 @@ def _is_ended(function: Function, name: str) -> bool:
 RULE = Rule(
     code="CTX404",
     name="lost-pending",
-    says="tasks that asyncio.wait() left pending are neither canceled nor awaited",
+    says="tasks that `asyncio.wait` left pending are neither canceled nor awaited",
     why="""\
 `asyncio.wait` with `FIRST_COMPLETED` or a timeout ends no task: what is pending runs
 on. In a loop that waits for "a message or the stop event", every round leaves one

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from .._file import File
 from .._finding import Found, Rule
 from .._flow import Step
-from .._module import Function
+from .._function import Function
 from .._names import dotted
 from .._shapes import awaits, types_of
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
-from .._module import Function
+from .._function import Function
 from .._shapes import starts_work
 
 

@@ -65,7 +65,7 @@ def _limits(node: ast.AST) -> bool:
 RULE = Rule(
     code="CTX702",
     name="detached-without-limit",
-    says="without_cancel() is not followed by a time limit",
+    says="a `without_cancel()` is not followed by a time limit",
     why="""\
 Work that was taken out of its request has nobody who would end it. It needs a limit
 of its own, and an owner that waits for it at shutdown.""",

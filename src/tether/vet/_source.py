@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import re
+import sys
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ SKIPPED = frozenset(
 )
 
 
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 _TEST = re.compile(r"(^|/)tests?/|(^|/)(test_[^/]*|[^/]*_test|conftest)\.py$")
 
 
@@ -100,7 +102,9 @@ def read(path: Path) -> tuple[str, ast.Module]:
             return text, ast.parse(text)
     except SyntaxError as error:
         raise SourceError(
-            f"is not valid Python: {error.msg}", error.lineno or 1, error.offset or 1
+            f"is not valid Python {RUNNING}: {error.msg}",
+            error.lineno or 1,
+            error.offset or 1,
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise SourceError(f"cannot be parsed: {error}") from None

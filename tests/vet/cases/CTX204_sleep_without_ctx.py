@@ -20,6 +20,11 @@ async def pause(ctx: Context) -> None:
 # Right:
 
 
+async def interrupted(ctx: Context) -> None:
+    with ctx.with_timeout(1.0):
+        await asyncio.sleep(0.5)
+
+
 async def fine(ctx: Context) -> None:
     await ctx.sleep_async(0.5)
     await asyncio.sleep(0)

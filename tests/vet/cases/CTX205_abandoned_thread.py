@@ -1,8 +1,10 @@
-"""A time limit around a thread. No tether in sight."""
+"""A time limit around a thread, mostly without tether."""
 import asyncio
 from asyncio import timeout, to_thread, wait_for
 
 from starlette.concurrency import run_in_threadpool
+
+import tether
 
 
 async def render(path: str) -> bytes:
@@ -30,7 +32,18 @@ async def framework(path: str) -> bytes:
         return await run_in_threadpool(draw, path)  # error: CTX205
 
 
+async def scoped(ctx: tether.Context, path: str) -> bytes:
+    with ctx.with_timeout(0.5):
+        return await to_thread(draw, path)  # error: CTX205
+
+
 # Right:
+
+
+async def handed_in(ctx: tether.Context, path: str) -> bytes:
+    with ctx.with_timeout(0.5) as budget:
+        await tether.to_thread(budget, draw, path)
+        return await to_thread(draw, budget, path)
 
 
 async def unlimited(path: str) -> bytes:

@@ -26,6 +26,15 @@ def canceled(ctx: Context) -> None:
             pass
 
 
+def own_budget_in_a_thread(ctx: Context, message: str) -> None:
+    while True:
+        try:
+            with ctx.with_timeout(0.8) as attempt:
+                return send(attempt, message)
+        except DeadlineExceeded:  # error: CTX502
+            log.warning("once more")
+
+
 # Right:
 
 
@@ -70,6 +79,14 @@ async def own_budget(ctx: Context, message: str) -> None:
             with ctx.with_timeout(0.8) as attempt:
                 return await send(attempt, message)
         except DeadlineExceeded:
+            log.warning("once more")
+
+
+async def in_a_task(ctx: Context, message: str) -> None:
+    while True:
+        try:
+            return await send(ctx, message)
+        except Exception:
             log.warning("once more")
 
 

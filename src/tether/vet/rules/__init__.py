@@ -100,7 +100,9 @@ BROKEN = Rule(
     name="broken-file",
     says="a file cannot be read, or is not valid Python",
     why="""\
-The rest goes on without it. Nothing in the file was looked at.""",
+The rest goes on without it. Nothing in the file was looked at. Code for a newer
+Python than the one that runs the linter is not valid to it: run it with the newest
+you use.""",
     bad="def f(:\n",
     good="def f(): ...\n",
     check=lambda _: iter(()),

@@ -23,8 +23,8 @@ def check(file: File) -> Iterator[Found]:
         if callee == "time.sleep" and not function.is_async:
             cure = f"{ctx}.sleep"
         elif callee in {"asyncio.sleep", "anyio.sleep"} and awaited:
-            if _is_yield(call):
-                continue
+            if _is_yield(call) or any(file.scopes_around(call, function)):
+                continue  # in a block of its own context it is interrupted
             cure = f"{ctx}.sleep_async"
         else:
             continue

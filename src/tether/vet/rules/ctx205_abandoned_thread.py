@@ -61,7 +61,7 @@ def _limit(file: File, call: ast.Call, function: Function) -> str:
             callee = file.names.callee(around, function)
             if callee == "asyncio.wait_for" and _waits_for(around):
                 return "asyncio.wait_for()"
-        elif isinstance(around, ast.AsyncWith):
+        elif isinstance(around, (ast.With, ast.AsyncWith)):
             for item in around.items:
                 expression = item.context_expr
                 if not isinstance(expression, ast.Call) or not expression.args:
@@ -71,6 +71,11 @@ def _limit(file: File, call: ast.Call, function: Function) -> str:
                 none = isinstance(first, ast.Constant) and first.value is None
                 if callee in _LIMITS and not none:
                     return f"{callee}()"
+                func = expression.func
+                if file.names.is_context(expression, function) and isinstance(
+                    func, ast.Attribute
+                ):
+                    return f"{func.attr}()"
     return ""
 
 

@@ -43,8 +43,8 @@ def check(file: File) -> Iterator[Found]:
                 if _passes(part, outer) and not is_shutdown(file, part, function):
                     yield Found(
                         part.args[0],
-                        f"{outer} is passed inside the block of {inner.id}, which does"
-                        f" not bound this call then: pass {inner.id}",
+                        f"{outer} is passed inside the block of {inner.id}, so the callee"
+                        f" looks at another deadline than its caller: pass {inner.id}",
                     )
 
 
@@ -91,8 +91,8 @@ RULE = Rule(
     name="outer-ctx",
     says="the outer context is passed inside the block of an inner one",
     why="""\
-The call below looks bounded and is not: its context is the caller's. In a thread it
-runs on when the budget is over, and in a task the explicit and the current context
+What is called looks at the caller's deadline and not at the budget. In a thread it
+runs on when the budget is over; in a task the explicit and the current context
 disagree. What is meant to outlive the block goes to `go_with`.""",
     bad="""\
 from tether import Context

@@ -24,6 +24,8 @@ def check(file: File) -> Iterator[Found]:
     """Report loops that catch the end of the context and try again."""
     for node, function in file.module.of(ast.Try):
         assert isinstance(node, ast.Try)
+        if function.is_async:
+            continue  # there the end of an outer block passes `except Exception`
         ctx = file.given(function)
         loop = next(
             (
@@ -46,7 +48,7 @@ def check(file: File) -> Iterator[Found]:
                 if types & (_OURS | {"", "BaseException", "Exception"}):
                     break  # those below never see the end
                 continue
-            if _looks(loop, node, names) or _own_budget(node, types):
+            if _looks(loop, node, names):
                 break
             what = next(iter(sorted(types & _CATCHES))) or "everything"
             yield Found(
@@ -77,26 +79,15 @@ def _looks(loop: ast.AST, node: ast.Try, names: set[str]) -> bool:
     )
 
 
-def _own_budget(node: ast.Try, types: set[str]) -> bool:
-    """In a task the end of an outer block passes an inner `except DeadlineExceeded`."""
-    if not types <= {"DeadlineExceeded", "TimeoutError"}:
-        return False
-    return any(
-        isinstance(part, (ast.With, ast.AsyncWith)) and "with_timeout" in ast.unparse(i)
-        for part in node.body
-        if isinstance(part, (ast.With, ast.AsyncWith))
-        for i in part.items
-    ) and any(isinstance(part, ast.Await) for s in node.body for part in ast.walk(s))
-
-
 RULE = Rule(
     code="CTX502",
     name="retry-past-end",
     says="a retry loop catches the end of its context and tries again",
     why="""\
-`Canceled` and `DeadlineExceeded` are exceptions like others: `except Exception` in a
-retry loop catches them, and the loop spins, every attempt failing at once. An
-attempt that was canceled is not an error to be retried.""",
+In a thread, `Canceled` and `DeadlineExceeded` are exceptions like others: `except
+Exception` in a retry loop catches them, and the loop spins, every attempt failing at
+once. An attempt that was canceled is not an error to be retried. (A task is
+interrupted by something that `except Exception` does not catch.)""",
     bad="""\
 from tether import Context
 

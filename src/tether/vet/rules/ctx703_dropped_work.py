@@ -32,13 +32,15 @@ def check(file: File) -> Iterator[Found]:
                 "the loop holds tasks weakly: this one may be collected in the middle,"
                 " and its error is seen late or never; keep it, or start it in a group",
             )
-    for call, _, callee in file.calls("submit", "run_coroutine_threadsafe"):
+    for call, function, callee in file.calls("submit", "run_coroutine_threadsafe"):
         if callee not in _SUBMITS:
             continue
         if not isinstance(file.module.parents.get(call), ast.Expr):
             continue
         if _handles_errors(file, call):
             continue
+        if file.uses_tether and file.mentions(call) & file.contexts(function):
+            continue  # CTX701
         yield Found(
             call,
             "nobody looks at this future, so an error of the work is lost without a"

@@ -11,6 +11,7 @@ A map of the package, in the order in which to read it:
     _context _scope                Context, Scope: the handles
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
+    vet/ cli/                      the linter; the command line
 """
 
 from ._context import Context as Context

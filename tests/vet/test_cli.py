@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,29 @@ def test_a_baseline_is_written_and_read(project: Path) -> None:
     assert vet().exit_code == 0
     (project / "shop.py").write_text("x = 1\n")
     assert "2 in the baseline are gone" in vet().stderr
+
+
+ESCAPES = re.compile(r"\x1b(\[[0-9;]*m|\]8;[^\x1b]*\x1b\\)")
+
+
+@pytest.mark.parametrize("output", ["full", "concise"])
+def test_a_terminal_gets_the_same_words_in_color(project: Path, output: str) -> None:
+    plain = vet("--output", output)
+    color = CliRunner(env={"FORCE_COLOR": "1", "TERM": "xterm"}).invoke(
+        app, ["vet", "--output", output]
+    )
+    assert ESCAPES.search(color.stdout)
+    assert ESCAPES.sub("", color.stdout) == plain.stdout
+    assert color.exit_code == 1
+
+
+def test_a_terminal_gets_the_explanation_set_as_a_page(project: Path) -> None:
+    color = CliRunner(env={"FORCE_COLOR": "1", "TERM": "xterm"}).invoke(
+        app, ["vet", "--explain", "lost-scope"]
+    )
+    text = ESCAPES.sub("", color.stdout)
+    assert "lost-scope (CTX301)" in text
+    assert "```" not in text
 
 
 def test_statistics_count(project: Path) -> None:

@@ -57,9 +57,8 @@ def discover(paths: Iterable[Path], exclude: Iterable[str]) -> Iterator[Path]:
             for child in inside:
                 if _is_excluded(child, path, patterns):
                     continue
-                if child.suffix in {".py", ".pyi"} and child.is_file():
-                    if child.suffix == ".py":
-                        yield child
+                if child.suffix == ".py" and child.is_file():
+                    yield child
                 elif (
                     not child.name.startswith(".")
                     and child.name not in SKIPPED

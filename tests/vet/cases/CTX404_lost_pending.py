@@ -22,7 +22,34 @@ async def limited(a: object) -> None:
     await asyncio.wait([asyncio.create_task(a())], timeout=1.0)  # error: CTX404
 
 
+async def fastest(mirrors: list[object]) -> object:
+    tasks = [asyncio.create_task(mirror()) for mirror in mirrors]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)  # error: CTX404
+    return done.pop().result()
+
+
 # Right:
+
+
+async def fastest_only(mirrors: list[object]) -> object:
+    tasks = [asyncio.create_task(mirror()) for mirror in mirrors]
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    return done.pop().result()
+
+
+async def appended(mirrors: list[object]) -> None:
+    tasks = []
+    for mirror in mirrors:
+        tasks.append(asyncio.create_task(mirror()))
+    await asyncio.wait(tasks, timeout=1.0)
+
+
+async def handed_on(mirrors: list[object], keep: object) -> None:
+    tasks = {asyncio.create_task(mirror()) for mirror in mirrors}
+    keep.update(tasks)
+    await asyncio.wait(tasks, timeout=1.0)
 
 
 async def cleaned(a: object, b: object) -> object:

@@ -43,8 +43,9 @@ def check(file: File) -> Iterator[Found]:
                 if _passes(part, outer) and not is_shutdown(file, part, function):
                     yield Found(
                         part.args[0],
-                        f"{outer} is passed inside the block of {inner.id}, so the callee"
-                        f" looks at another deadline than its caller: pass {inner.id}",
+                        f"{outer} is passed inside the block of {inner.id}, so the"
+                        " callee looks at another deadline than its caller: pass"
+                        f" {inner.id}",
                     )
 
 

@@ -11,6 +11,8 @@ from .._function import Function
 from .._shapes import is_start
 
 _STARTS = frozenset({"create_task", "ensure_future"})
+# Of a task, or of a collection of tasks that holds others too.
+_HANDLED = frozenset({"cancel", "append", "extend", "add", "update", "pop", "remove"})
 
 
 def check(file: File) -> Iterator[Found]:
@@ -28,7 +30,7 @@ def check(file: File) -> Iterator[Found]:
             continue
         if pending and _is_read(function, pending):
             continue
-        if any(_is_ended(function, name) for name in tasks):
+        if any(_is_ended(function, name, call) for name in tasks):
             continue
         again = any(
             isinstance(around, (ast.While, ast.For, ast.AsyncFor))
@@ -57,13 +59,23 @@ def _may_leave(call: ast.Call) -> bool:
 
 def _made_here(file: File, node: ast.expr, function: Function) -> list[str] | None:
     """The names of the tasks, if all of them are made here; None if not."""
-    if not isinstance(node, (ast.List, ast.Set, ast.Tuple)):
+    if isinstance(node, ast.Name):  # tasks = [create_task(...), ...]
+        bound = file.names.bindings(node.id, function)
+        values = [value for how, value in bound if how == "value"]
+        if len(bound) != 1 or len(values) != 1 or isinstance(values[0], ast.Name):
+            return None
+        assert isinstance(values[0], ast.expr)
+        inner = _made_here(file, values[0], function)
+        return None if inner is None else [node.id, *inner]
+    if isinstance(node, (ast.ListComp, ast.SetComp)):
+        return [] if _is_start(node.elt) else None
+    if not isinstance(node, (ast.List, ast.Set, ast.Tuple)) or not node.elts:
         return None
     names = []
     for element in node.elts:
         if isinstance(element, ast.Name):
-            bound = [value for _, value in file.names.bindings(element.id, function)]
-            if not bound or not all(_is_start(value) for value in bound):
+            made = [value for _, value in file.names.bindings(element.id, function)]
+            if not made or not all(_is_start(value) for value in made):
                 return None
             names.append(element.id)
         elif not _is_start(element):
@@ -100,21 +112,21 @@ def _is_read(function: Function, name: str) -> bool:
     )
 
 
-def _is_ended(function: Function, name: str) -> bool:
+def _is_ended(function: Function, name: str, wait: ast.Call) -> bool:
     """Whether a task is canceled, awaited or handed on elsewhere in the function."""
     for part in ast.walk(function.node):
         if isinstance(part, ast.Await) and isinstance(part.value, ast.Name):
             if part.value.id == name:
                 return True
         elif isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
-            if part.value.id == name and part.attr == "cancel":
+            if part.value.id == name and part.attr in _HANDLED:
                 return True
         elif isinstance(part, (ast.For, ast.comprehension)):
             if any(
                 isinstance(n, ast.Name) and n.id == name for n in ast.walk(part.iter)
             ):
                 return True
-        elif isinstance(part, ast.Call):
+        elif isinstance(part, ast.Call) and part is not wait:
             given = [*part.args, *(k.value for k in part.keywords)]
             if any(isinstance(a, ast.Name) and a.id == name for a in given):
                 return True

@@ -10,9 +10,11 @@ from ._function import Function
 from ._libraries import CONTEXT, REQUESTS, SCOPE
 from ._names import dotted
 
+# Whole words of a name: `stop_all`, `Server.close`, `__exit__`; not `equity`.
 _SHUTDOWN = re.compile(
-    r"shut_?down|stop|close|clean|drain|tear_?down|__a?exit__|__del__|finali[sz]e"
-    r"|lifespan|on_exit|at_?exit|dispose|terminate|handle_signal|on_signal|quit",
+    r"(?:^|[._])(?:shut_?down|shutting|stop(?:ped|ping)?|a?clos(?:e|ed|ing)"
+    r"|clean(?:_?up)?|drain(?:ing)?|tear_?down|finali[sz]e|roll_?back|lifespan"
+    r"|(?:at|a)?exit|del|dispose|terminate|quit|signal)(?:$|[._])",
     re.IGNORECASE,
 )
 _MAIN = re.compile(r"^_?(a?main|run|serve|cli|setup|conftest|create_app|make_app)$")

@@ -20,6 +20,10 @@ async def get_user(request: Request) -> None:
     await load(background(), request)  # error: CTX101
 
 
+def equity(ctx: Context) -> None:
+    bank(background(), 1)  # error: CTX101
+
+
 class Shop:
     def order(self, ctx: Context) -> None:
         def later() -> None:

@@ -4,6 +4,8 @@ import urllib.request
 import httpx
 import requests
 
+import shop_pb2_grpc
+
 from tether import Context, current
 
 http = requests.Session()
@@ -25,7 +27,17 @@ def plain(ctx: Context) -> bytes:
     return urllib.request.urlopen("http://stock", timeout=3.0).read()  # error: CTX206
 
 
+def call_out(ctx: Context, channel: object) -> object:
+    stub = shop_pb2_grpc.PricesStub(channel)
+    return stub.Get(object(), timeout=3.0)  # error: CTX206
+
+
 # Right:
+
+
+def call_out_bounded(ctx: Context, channel: object) -> object:
+    stub = shop_pb2_grpc.PricesStub(channel)
+    return stub.Get(object(), timeout=min(3.0, ctx.remaining()))
 
 
 def bounded(ctx: Context) -> None:

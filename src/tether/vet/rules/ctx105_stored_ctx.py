@@ -13,11 +13,15 @@ from .._libraries import CONTEXT
 from .._names import dotted
 
 # Objects that live as long as the work itself.
-_SHORT_LIVED = re.compile(
-    r"request|handle|scope|group|guard|job|call|task|context|ctx|stream|transaction"
-    r"|session|worker|attempt|interrupting|run|event|exc|error|exceeded|cancel",
-    re.IGNORECASE,
+_SHORT_LIVED = frozenset(
+    {
+        *("request", "handle", "scope", "group", "guard", "job", "call", "task", "run"),
+        *("context", "ctx", "stream", "transaction", "session", "worker", "attempt"),
+        *("event", "exception", "error", "exceeded", "canceled", "message", "state"),
+        *("iterator", "cursor", "runner", "interrupting", "unit", "operation"),
+    }
 )
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 def check(file: File) -> Iterator[Found]:
@@ -53,7 +57,8 @@ def _is_given(file: File, node: ast.Name, function: Function) -> bool:
 
 def _may_keep(owner: Class) -> bool:
     names = [dotted(base) for base in owner.node.bases]
-    if any(_SHORT_LIVED.search(name) for name in [owner.name, *names]):
+    words = {w.lower() for name in [owner.name, *names] for w in _WORDS.findall(name)}
+    if words & _SHORT_LIVED:
         return True
     blocks = {"__enter__", "__aenter__", "__iter__", "__aiter__", "__await__"}
     return bool(blocks & set(owner.attributes))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
-from .._waits import Bound, is_bounded
+from .._waits import CALLS, Bound, is_bounded
 
 # Where the limit stands: its keyword and its position (-1: by keyword only).
 # requests.get and httpx are ruff's (S113).
@@ -30,10 +30,12 @@ _LASTS = sorted({name.rpartition(".")[2] for name in _CALLS})
 
 def check(file: File) -> Iterator[Found]:
     """Report clients and calls that are given no time limit."""
-    for call, _, callee in file.calls(*_LASTS):
+    for call, function, callee in file.calls(*_LASTS):
         bound = _CALLS.get(callee)
         if bound is None or is_bounded(call, bound) or _default_is_set(file):
             continue
+        if callee in CALLS and file.given(function):
+            continue  # CTX206
         if not (call.args or call.keywords):
             continue  # not connected yet; connect() may have it
         name = callee.rpartition(".")[2] if "Session" in callee else callee
@@ -59,7 +61,9 @@ def _stubs(file: File) -> Iterator[Found]:
     """Calls of gRPC stubs: without a limit they wait for good."""
     if "grpc" not in file.module.text:
         return
-    for call, _, callee in file.every_call():
+    for call, function, callee in file.every_call():
+        if file.given(function):
+            continue  # CTX206
         service, _, method = callee.rpartition(".")
         if not service.endswith("Stub") or "_pb2_grpc." not in service:
             continue

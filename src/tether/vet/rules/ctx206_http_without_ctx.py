@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._function import Function
 from .._shapes import is_shutdown
 from .._waits import CALLS
 
@@ -14,8 +15,9 @@ _METHODS = sorted({name.rpartition(".")[2] for name in CALLS})
 
 def check(file: File) -> Iterator[Found]:
     """Report blocking HTTP calls in functions that were given a context."""
-    for call, function, callee in file.calls(*_METHODS):
-        if callee not in CALLS:
+    grpc = "_pb2_grpc" in file.module.text
+    for call, function, callee in file.every_call() if grpc else file.calls(*_METHODS):
+        if callee not in CALLS and not (grpc and _is_stub(callee, function)):
             continue
         ctx = file.given(function)
         if not ctx or file.carries(call, function):
@@ -27,6 +29,13 @@ def check(file: File) -> Iterator[Found]:
             f"this request does not know {ctx}: pass"
             f" timeout=min(10.0, {ctx}.remaining()), or use a client that takes {ctx}",
         )
+
+
+def _is_stub(callee: str, function: Function) -> bool:
+    """A call of a gRPC stub that blocks; in a task the block interrupts it."""
+    service, _, method = callee.rpartition(".")
+    named = "_pb2_grpc." in service and service.endswith("Stub")
+    return named and method[:1].isupper() and not function.is_async
 
 
 RULE = Rule(

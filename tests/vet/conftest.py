@@ -1,3 +1,3 @@
 """The cases are read, not run."""
 
-collect_ignore = ["cases"]
+collect_ignore = ["cases", "services"]

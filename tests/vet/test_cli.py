@@ -112,24 +112,21 @@ def test_a_baseline_is_written_and_read(project: Path) -> None:
     assert "2 in the baseline are gone" in vet().stderr
 
 
+TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm", "NO_COLOR": None}
 ESCAPES = re.compile(r"\x1b(\[[0-9;]*m|\]8;[^\x1b]*\x1b\\)")
 
 
 @pytest.mark.parametrize("output", ["full", "concise"])
 def test_a_terminal_gets_the_same_words_in_color(project: Path, output: str) -> None:
     plain = vet("--output", output)
-    color = CliRunner(env={"FORCE_COLOR": "1", "TERM": "xterm"}).invoke(
-        app, ["vet", "--output", output]
-    )
+    color = CliRunner(env=TERMINAL).invoke(app, ["vet", "--output", output])
     assert ESCAPES.search(color.stdout)
     assert ESCAPES.sub("", color.stdout) == plain.stdout
     assert color.exit_code == 1
 
 
 def test_a_terminal_gets_the_explanation_set_as_a_page(project: Path) -> None:
-    color = CliRunner(env={"FORCE_COLOR": "1", "TERM": "xterm"}).invoke(
-        app, ["vet", "--explain", "lost-scope"]
-    )
+    color = CliRunner(env=TERMINAL).invoke(app, ["vet", "--explain", "lost-scope"])
     text = ESCAPES.sub("", color.stdout)
     assert "lost-scope (CTX301)" in text
     assert "```" not in text

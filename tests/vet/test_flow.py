@@ -79,6 +79,12 @@ def test_ways_out(body: str, how: str) -> None:
     assert leak(body) == how
 
 
+def test_a_long_chain_of_elif_is_no_depth() -> None:
+    text = "start()\nif x == 0:\n pass\n"
+    text += "".join(f"elif x == {number}:\n pass\n" for number in range(1500))
+    assert leak(text + "else:\n work()\nstop()").endswith("raises")
+
+
 def test_many_nested_blocks_do_not_explode() -> None:
     text = "start()\n"
     for depth in range(12):

@@ -90,6 +90,12 @@ def test_what_is_broken_is_reported_and_the_rest_goes_on(
     assert said in report.findings[1].message
 
 
+def test_a_broken_file_is_told_whatever_is_selected(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.py", "def f(:\n")
+    assert codes(path, select=("CTX301",)) == [("a.py", "CTX001")]
+    assert codes(path, select=("CTX301",), ignore=("broken-file",)) == []
+
+
 @pytest.mark.skipif(os.name == "nt", reason="rights are different there")
 def test_what_cannot_be_read_is_reported(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
@@ -212,7 +218,7 @@ per-file-ignores = { "old/*.py" = ["CTX302"] }
     path = write(tmp_path / "src" / "a.py")
     settings = load_settings(path)
     assert {rule.code for rule in settings.rules()} == {
-        *("CTX302", "CTX303", "CTX304", "CTX305", "CTX306", "CTX501"),
+        *("CTX001", "CTX302", "CTX303", "CTX304", "CTX305", "CTX306", "CTX501"),
     }
     assert settings.folder == tmp_path
     write(tmp_path / "old" / "b.py")

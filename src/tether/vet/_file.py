@@ -22,6 +22,7 @@ class File:
         self.project = project
         self.root = root
         self._flows: dict[Function, Flow] = {}
+        self._contexts: dict[Function, frozenset[str]] = {}
         self._mentions: dict[ast.AST, frozenset[str]] = {}
 
     @property
@@ -70,11 +71,15 @@ class File:
 
     def contexts(self, function: Function) -> set[str]:
         """The names in a function, and around it, that hold contexts."""
+        known = self._contexts.get(function)
+        if known is not None:
+            return set(known)
         found: set[str] = set()
         for around in function.chain():
             for name in around.bindings:
                 if self.names.holds_context(name, around):
                     found.add(name)
+        self._contexts[function] = frozenset(found)
         return found
 
     def carriers(self, function: Function) -> set[str]:

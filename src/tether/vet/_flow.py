@@ -118,11 +118,7 @@ class Flow:
     def _statement(self, node: ast.stmt, after: Step, ways: _Ways) -> Step:
         match node:
             case ast.If():
-                step = self._step(node, ways, node.test)
-                step.next = [
-                    self._block(node.body, after, ways),
-                    self._block(node.orelse, after, ways),
-                ]
+                step = self._if(node, after, ways)
             case ast.While() | ast.For() | ast.AsyncFor():
                 step = self._loop(node, after, ways)
             case ast.With() | ast.AsyncWith():
@@ -151,6 +147,17 @@ class Flow:
                 step = self._step(node, ways, node)
                 step.next = [after]
         return step
+
+    def _if(self, node: ast.If, after: Step, ways: _Ways) -> Step:
+        chain = [node]  # of elif: long ones are not nested in the source either
+        while len(chain[-1].orelse) == 1 and isinstance(chain[-1].orelse[0], ast.If):
+            chain.append(chain[-1].orelse[0])
+        below = self._block(chain[-1].orelse, after, ways)
+        for one in reversed(chain):
+            step = self._step(one, ways, one.test)
+            step.next = [self._block(one.body, after, ways), below]
+            below = step
+        return below
 
     def _loop(
         self, node: ast.While | ast.For | ast.AsyncFor, after: Step, ways: _Ways

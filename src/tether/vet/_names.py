@@ -51,6 +51,7 @@ class Names:
         # A bare `ctx` is ours only where nobody else's can be meant.
         self.ctx_is_ours = self.uses_tether and not module.imported & OTHER_CTX
         self._declaring = [f for f in module.functions if f.hidden]
+        self._given: dict[Function, str] = {}
         self._callees: dict[ast.Call, str] = {}
         self._kinds: dict[tuple[ast.AST, Function], str] = {}
         self._annotations: dict[str, ast.expr | None] = {}
@@ -295,11 +296,12 @@ class Names:
 
     def context_of(self, function: Function) -> str:
         """The name of the context that it, or one around it, was given; or ""."""
-        for around in function.chain():
-            params = self.context_params(around)
-            if params:
-                return params[0].arg
-        return ""
+        known = self._given.get(function)
+        if known is None:
+            found = (self.context_params(around) for around in function.chain())
+            known = next((params[0].arg for params in found if params), "")
+            self._given[function] = known
+        return known
 
 
 def _is_none(node: ast.AST) -> bool:

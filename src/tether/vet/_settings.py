@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ._finding import Rule
-from .rules import ALL
+from .rules import ALL, BROKEN
 
 
 class UsageError(Exception):
@@ -28,8 +28,8 @@ class Settings:
     folder: Path = field(default_factory=Path)
 
     def rules(self) -> tuple[Rule, ...]:
-        """The rules that are switched on."""
-        chosen = expand(self.select) - expand(self.ignore)
+        """The rules that are switched on; what cannot be read is always told."""
+        chosen = (expand(self.select) | {BROKEN.code}) - expand(self.ignore)
         return tuple(rule for rule in ALL if rule.code in chosen)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ._function import Function
+from ._libraries import CONTEXT, SCOPE
 from ._module import Module
 from ._names import Names, dotted
 from ._source import SourceError, read
@@ -30,7 +31,7 @@ class Facts:
     optional: bool  # the context has a default
     is_async: bool
     waits: bool  # by itself
-    root: bool  # it starts from background() or todo()
+    keeps: bool  # it takes a Scope, which it then owns, or answers a context
     calls: tuple[str, ...]
 
 
@@ -143,6 +144,16 @@ def _keeps_signature(decorator: ast.expr) -> bool:
     return dotted(node).rpartition(".")[2] in _KEEPING
 
 
+def _keeps(
+    names: Names, function: Function, node: ast.FunctionDef | ast.AsyncFunctionDef
+) -> bool:
+    taken = {names.annotation(arg.annotation, function) for arg in function.params}
+    return SCOPE in taken or names.annotation(node.returns, function) in {
+        CONTEXT,
+        SCOPE,
+    }
+
+
 def _facts(
     names: Names,
     function: Function,
@@ -169,6 +180,6 @@ def _facts(
         optional,
         function.is_async,
         any(blocks(call, callee) for call, callee in callees),
-        any(callee in {"tether.background", "tether.todo"} for _, callee in callees),
+        _keeps(names, function, node),
         tuple(callee for _, callee in callees if "." in callee),
     )

@@ -118,8 +118,8 @@ def is_handed_over(file: File, name: str, function: Function) -> bool:
     """Whether the object that a local name holds gets another owner.
 
     It is returned, yielded, stored, aliased, used by an inner function, or given to a
-    constructor or a collection. An argument of a plain function stays ours: the callee
-    uses a context, it does not end it.
+    constructor, a collection, or a function that takes a Scope: that is what one owns.
+    An argument of any other function stays ours: it uses a context and does not end it.
     """
     if name in function.hidden or _answers_context(file, function):
         return True
@@ -135,8 +135,12 @@ def is_handed_over(file: File, name: str, function: Function) -> bool:
                 last = dotted(func)
                 keeps = _is_class(last) or last in KEEPING_FUNCTIONS
             given = (*node.args, *(word.value for word in node.keywords))
-            if keeps and any(gives(arg, name) for arg in given):
-                return True
+            if any(gives(arg, name) for arg in given):
+                if keeps:
+                    return True
+                facts = file.facts(file.names.callee(node, function))
+                if facts is not None and facts.keeps:
+                    return True
         elif (
             isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
             and node is not function.node

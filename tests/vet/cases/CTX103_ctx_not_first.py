@@ -12,13 +12,19 @@ class Repository:
     def find(self, user: int, ctx: Context) -> None: ...  # error: CTX103
 
     @staticmethod
-    def open(name: str, ctx: Scope) -> None: ...  # error: CTX103
+    def open(name: str, ctx: Context) -> None: ...  # error: CTX103
 
     # Right:
 
     def load(self, ctx: Context, user: int) -> None: ...
 
     def __init__(self, name: str, ctx: Context) -> None: ...
+
+
+def own(name: str, work: Scope) -> None: ...
+
+
+def _assign(request: object, ctx: Context) -> None: ...
 
 
 def merge(a: Context, b: Context) -> Context: ...

@@ -23,5 +23,12 @@ def fine(ctx: Context) -> None:
     print(None)
 
 
+def _park(ctx: Context | None = None) -> None: ...
+
+
+class Handle:
+    def wait(self, ctx: Context | None = None) -> None: ...
+
+
 class Group:
     def __init__(self, ctx: Context | None = None) -> None: ...

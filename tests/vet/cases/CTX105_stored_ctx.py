@@ -18,6 +18,11 @@ class Client:
 # Right:
 
 
+class _Socket:
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+
+
 class RequestState:
     def __init__(self, ctx: Context) -> None:
         self.ctx = ctx

@@ -108,6 +108,14 @@ def hooked(ctx: Context, button: object) -> None:
     button.on_click(lambda: work.cancel())
 
 
+def serve(app: object, work: Scope) -> None: ...
+
+
+def given_away(ctx: Context) -> None:
+    work = ctx.with_cancel()
+    serve("shop", work)
+
+
 class Server:
     def start(self, ctx: Context) -> None:
         root = ctx.with_cancel()

@@ -3,7 +3,7 @@ import asyncio
 
 import anyio
 
-from tether import Context, Key
+from tether import Context, Key, Scope
 
 USER: Key[str] = Key("user")
 
@@ -41,6 +41,15 @@ async def fine_too() -> None:
     limit = asyncio.timeout(2.0)
     async with limit:
         pass
+
+
+def made_here(scope: Scope) -> Scope: ...
+
+
+def named(ctx: Context) -> None:
+    scope = made_here(ctx.with_cancel())
+    with scope:
+        add(scope)
 
 
 def request(session: object) -> None:

@@ -19,6 +19,12 @@ def forever(ctx: Context) -> None:
 # Right:
 
 
+def onto(ctx: Context, values: list[tuple[Key[int], int]]) -> Context:
+    for key, value in values:
+        ctx = ctx.with_value(key, value)
+    return ctx
+
+
 def own_name(ctx: Context, items: list[int]) -> None:
     for item in items:
         with ctx.with_timeout(1.0) as step:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._libraries import SCOPE
 
 
 def check(file: File) -> Iterator[Found]:
@@ -15,11 +16,16 @@ def check(file: File) -> Iterator[Found]:
         node = function.node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
-        if node.name.startswith("__") or not _is_plain(node):
+        if node.name.startswith("_") or not _is_plain(node):
             continue
         if function.outer is not None and function.outer.outer is not None:
             continue  # an inner function is its author's business
-        contexts = file.names.context_params(function)
+        # A Scope is a thing that one owns; where it stands is no convention.
+        contexts = [
+            arg
+            for arg in file.names.context_params(function)
+            if file.names.annotation(arg.annotation, function) != SCOPE
+        ]
         positional = [*node.args.posonlyargs, *node.args.args]
         if not contexts or contexts[0] not in positional:
             continue

@@ -31,8 +31,8 @@ def check(file: File) -> Iterator[Found]:
         node = function.node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
-        if node.name.startswith("__"):
-            continue  # an object may do without; who calls it cannot see the default
+        if node.name.startswith("_") or function.owner is not None:
+            continue  # an object may have a context of its own to fall back on
         contexts = file.names.context_params(function)
         positional = [*node.args.posonlyargs, *node.args.args]
         for arg, default in zip(

@@ -56,6 +56,8 @@ def _is_given(file: File, node: ast.Name, function: Function) -> bool:
 
 
 def _may_keep(owner: Class) -> bool:
+    if owner.name.rpartition(".")[2].startswith("_"):
+        return True  # a part of something, whose life its author knows
     names = [dotted(base) for base in owner.node.bases]
     words = {w.lower() for name in [owner.name, *names] for w in _WORDS.findall(name)}
     if words & _SHORT_LIVED:

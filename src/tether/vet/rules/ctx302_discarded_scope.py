@@ -70,7 +70,7 @@ def _is_argument(file: File, call: ast.Call, function: Function) -> bool:
         return False
     callee = file.names.callee(parent, function)
     facts = file.facts(callee)
-    if facts is None or facts.takes != 0:
+    if facts is None or facts.takes != 0 or facts.keeps:
         return False
     return file.names.kind(call, function) == SCOPE
 

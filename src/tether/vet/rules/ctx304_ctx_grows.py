@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._function import Function
 from .._libraries import DERIVE_CONTEXT, DERIVE_SCOPE
 
 
@@ -27,12 +28,23 @@ def check(file: File) -> Iterator[Found]:
                 continue
             if root.id not in {getattr(t, "id", "") for t in parent.targets}:
                 continue
+            if _is_answered(function, root.id):
+                continue  # it is what the function makes: values from a table
             if _is_repeated(file, parent, root.id):
                 yield Found(
                     parent,
                     f"{root.id} grows by one layer with each round of the loop: give"
                     " what is derived a name of its own",
                 )
+
+
+def _is_answered(function: Function, name: str) -> bool:
+    return any(
+        isinstance(part, ast.Return)
+        and isinstance(part.value, ast.Name)
+        and part.value.id == name
+        for part in ast.walk(function.node)
+    )
 
 
 def _is_repeated(file: File, node: ast.stmt, name: str) -> bool:

@@ -4,7 +4,7 @@
 
     demo          run the shop
     test          run the tests; arguments go to pytest
-    lint          ruff, the formatting, the spelling
+    lint          ruff, the formatting, tether vet, the spelling
     types         mypy
     docs          build the pages into docs/_build
     bench         measure; arguments name what
@@ -38,6 +38,7 @@ CHORES: dict[str, list[list[str]]] = {
     "lint": [
         ["-m", "ruff", "check"],
         ["-m", "ruff", "format", "--check"],
+        ["-m", "tether", "vet", "src", "demo", "dev.py"],
         ["dev.py", "spelling"],
     ],
     "types": [["-m", "mypy"]],

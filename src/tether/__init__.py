@@ -21,6 +21,7 @@ A map of the package, in the order in which to read it:
     _calls wire                    what calls to other services need; what they carry
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
+    vet/ cli/                      the linter; the command line
 """
 
 from ._context import Context as Context

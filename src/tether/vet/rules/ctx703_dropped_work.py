@@ -1,0 +1,123 @@
+"""CTX703: work is started and nobody holds its end."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from .._file import File
+from .._finding import Found, Rule
+from .._function import Function
+from .._names import dotted
+
+_SUBMITS = frozenset(
+    {
+        "concurrent.futures.ThreadPoolExecutor.submit",
+        "concurrent.futures.ProcessPoolExecutor.submit",
+        "asyncio.run_coroutine_threadsafe",
+    }
+)
+
+
+def check(file: File) -> Iterator[Found]:
+    """Report results of `create_task` and `submit` that are dropped."""
+    for call, function, callee in file.calls("create_task"):
+        if not isinstance(file.module.parents.get(call), ast.Expr):
+            continue
+        if function.name.endswith("__del__"):
+            continue  # there is nobody left who could keep it
+        if _is_loop(file, call, function, callee):
+            yield Found(
+                call,
+                "the loop holds tasks weakly: this one may be collected in the middle,"
+                " and its error is seen late or never; keep it, or start it in a group",
+            )
+    for call, function, callee in file.calls("submit", "run_coroutine_threadsafe"):
+        if callee not in _SUBMITS:
+            continue
+        if not isinstance(file.module.parents.get(call), ast.Expr):
+            continue
+        if _handles_errors(file, call):
+            continue
+        if file.uses_tether and file.mentions(call) & file.contexts(function):
+            continue  # CTX701
+        yield Found(
+            call,
+            "nobody looks at this future, so an error of the work is lost without a"
+            " word: keep it and ask for its result",
+        )
+
+
+def _is_loop(file: File, call: ast.Call, function: Function, callee: str) -> bool:
+    """Whether a loop's method is meant, and ruff's RUF006 does not see it."""
+    func = call.func
+    if not isinstance(func, ast.Attribute):
+        return False
+    if isinstance(func.value, ast.Name):
+        bound = file.names.bindings(func.value.id, function)
+        if any(how == "value" for how, _ in bound):
+            return False  # RUF006 follows variables
+    if callee == "asyncio.AbstractEventLoop.create_task":
+        return True
+    if callee:
+        return False
+    last = dotted(func.value).rpartition(".")[2]
+    return last in {"loop", "_loop", "event_loop", "_event_loop", "io_loop"}
+
+
+def _handles_errors(file: File, call: ast.Call) -> bool:
+    """Whether the work is a function of this file that catches all it may raise."""
+    first = call.args[0] if call.args else None
+    if isinstance(first, ast.Call):
+        first = first.func
+        if isinstance(first, ast.Attribute) and first.attr in {"put", "set", "wait"}:
+            return True  # of a queue or an event: nothing in it fails
+    name = ""
+    if isinstance(first, ast.Name):
+        name = first.id
+    elif isinstance(first, ast.Attribute):
+        name = first.attr
+    for other in file.module.functions:
+        if name and other.name.rpartition(".")[2] == name:
+            return any(
+                isinstance(statement, ast.Try)
+                and any(_is_broad(handler) for handler in statement.handlers)
+                for outer in other.body
+                for statement in ast.walk(outer)
+            )
+    return False
+
+
+def _is_broad(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    return dotted(handler.type) in {"Exception", "BaseException"}
+
+
+RULE = Rule(
+    code="CTX703",
+    name="dropped-work",
+    says="the task or the future of started work is dropped",
+    why="""\
+An error in it is lost without a word, nobody can wait for it at shutdown, and a task
+that nobody holds may be collected while it runs. Looks at loops that ruff's RUF006
+does not see (`self.loop.create_task`), and at futures of executors and threads.""",
+    bad="""\
+from concurrent.futures import ThreadPoolExecutor
+
+pool = ThreadPoolExecutor(4)
+
+def upload(path: str) -> None:
+    pool.submit(send, path)
+""",
+    good="""\
+from concurrent.futures import Future, ThreadPoolExecutor
+
+pool = ThreadPoolExecutor(4)
+
+def upload(path: str) -> Future[None]:
+    return pool.submit(send, path)
+""",
+    check=check,
+    everywhere=True,
+)

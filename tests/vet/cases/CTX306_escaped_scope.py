@@ -1,0 +1,51 @@
+"""A scope behind its block."""
+from tether import Context, Scope
+
+
+def returned(ctx: Context) -> Scope:
+    with ctx.with_timeout(2.0) as work:
+        return work  # error: CTX306
+
+
+class Holder:
+    def open(self, ctx: Context) -> None:
+        with ctx.with_cancel() as work:
+            self.work = work  # error: CTX306
+
+
+def behind(ctx: Context) -> None:
+    with ctx.with_timeout(2.0) as work:
+        add(work)
+    add(work)  # error: CTX306
+    with work.with_cancel() as more:  # error: CTX306
+        add(more)
+
+
+# Right:
+
+
+def looked_at(ctx: Context) -> bool:
+    with ctx.with_timeout(2.0) as work:
+        add(work)
+    print(work)
+    return work.done()
+
+
+def opened(ctx: Context) -> Scope:
+    return ctx.with_timeout(2.0)
+
+
+def twice(ctx: Context) -> None:
+    with ctx.with_timeout(2.0) as work:
+        add(work)
+    with ctx.with_timeout(2.0) as work:
+        add(work)
+
+
+def branches(ctx: Context, quick: bool) -> None:
+    if quick:
+        with ctx.with_timeout(2.0) as work:
+            add(work)
+    else:
+        work = ctx
+        add(work)

@@ -1,0 +1,3 @@
+"""The cases are read, not run."""
+
+collect_ignore = ["cases", "services"]

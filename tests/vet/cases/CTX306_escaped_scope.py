@@ -1,5 +1,9 @@
 """A scope behind its block."""
-from tether import Context, Scope
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tether import Context, Scope, WaitGroup, background
 
 
 def returned(ctx: Context) -> Scope:
@@ -49,3 +53,10 @@ def branches(ctx: Context, quick: bool) -> None:
     else:
         work = ctx
         add(work)
+
+
+@asynccontextmanager
+async def lifespan(app: Any) -> AsyncIterator[None]:
+    with background().with_cancel() as service:
+        app.state.detached = WaitGroup(service)
+        yield

@@ -28,6 +28,8 @@ def check(file: File) -> Iterator[Found]:
 
 
 def _inside(node: ast.With | ast.AsyncWith, name: str) -> Iterator[Found]:
+    # A lifespan: the block is open for as long as others use what is stored in it.
+    lasts = any(isinstance(part, (ast.Yield, ast.YieldFrom)) for part in ast.walk(node))
     for part in ast.walk(node):
         if isinstance(part, ast.Return) and part.value is not None:
             if gives(part.value, name):
@@ -38,6 +40,7 @@ def _inside(node: ast.With | ast.AsyncWith, name: str) -> Iterator[Found]:
                 )
         elif (
             isinstance(part, ast.Assign)
+            and not lasts
             and gives(part.value, name)
             and any(isinstance(target, ast.Attribute) for target in part.targets)
         ):

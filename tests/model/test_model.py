@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.machine import Machine
+from tests.model.watching import little_to_collect
 
 BASE = settings(
     deadline=None,
@@ -18,10 +19,12 @@ BASE = settings(
 
 def test_tether_does_what_the_reference_does() -> None:
     some = settings(BASE, max_examples=150, stateful_step_count=30)
-    run_state_machine_as_test(Machine, settings=some)
+    with little_to_collect():
+        run_state_machine_as_test(Machine, settings=some)
 
 
 @pytest.mark.stress
 def test_tether_does_what_the_reference_does_in_long_programs() -> None:
     long = settings(BASE, max_examples=12, stateful_step_count=120)
-    run_state_machine_as_test(Machine, settings=long)
+    with little_to_collect():
+        run_state_machine_as_test(Machine, settings=long)

@@ -1,8 +1,7 @@
 """Looks at each step what is in memory, what was warned of, which descriptors are open.
 
 The collector does not run by itself meanwhile, or else what it does would be found at
-whichever step it came to; and what was there before is kept out of its way, or it would
-look at all of it each time.
+whichever step it came to. It is asked to run often: see `little_to_collect`.
 """
 
 from __future__ import annotations
@@ -12,11 +11,23 @@ import os
 import select
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from tests.model.memory import above, memory
 from tests.model.reference import CANCELABLE, Ref
 from tether import Context
+
+
+@contextmanager
+def little_to_collect() -> Iterator[None]:
+    """Keeps what is there by now, all of a large suite, out of the collector's way."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class Watching:
@@ -27,7 +38,6 @@ class Watching:
         self.fds: dict[Ref, int] = {}
         self._warned: list[type[Warning]] = []
         gc.collect()
-        gc.freeze()
         gc.disable()
         self._catching = warnings.catch_warnings()
         self._catching.__enter__()
@@ -40,7 +50,6 @@ class Watching:
     def stop(self) -> None:
         self._catching.__exit__(None, None, None)
         gc.enable()
-        gc.unfreeze()
 
     def made(self, ctx: Context, ref: Ref) -> None:
         self.alive[ref] = weakref.ref(ctx)

@@ -64,6 +64,7 @@ class Program:
         self._loop: Loop | None = None
         self._own: set[Task] = set()  # which wind up, and are not work left over
         self._tasks: set[Task] = set()  # that were still there when the loop was closed
+        self._cut: list[str] = []  # detached work that the time was not enough for
         self._executor: ThreadPoolExecutor | None = None
         self._not_ours = (
             {*threading.enumerate()},
@@ -198,6 +199,8 @@ class Program:
         self._own.add(me)
         while self.left() and _left.describe(self._not_ours[2]):  # noqa: ASYNC110
             await asyncio.sleep(GLANCE)
+        # Its tasks are canceled now, and would not be found afterwards.
+        self._cut = _left.describe(self._not_ours[2])
         tasks = asyncio.all_tasks(loop) - self._own
         for one in tasks:
             one.cancel()
@@ -225,7 +228,7 @@ class Program:
         while self.left() and self._threads_left():
             time.sleep(GLANCE)
         if self._signaled is not None:
-            if self._threads_left() or self._tasks:
+            if self._threads_left() or self._tasks or self._cut:
                 self._leave()
         elif lines := self._lines():
             then = "run() returns without them"
@@ -249,7 +252,8 @@ class Program:
             mine = one in stuck or (self._signaled is not None and not one.daemon)
             if mine and one not in known and not _is_idle(one):
                 lines.append(_where.thread(one))
-        return lines + [f"detached {line}" for line in _left.describe(owners)]
+        detached = dict.fromkeys([*self._cut, *_left.describe(owners)])
+        return lines + [f"detached {line}" for line in detached]
 
     # -- leaving -------------------------------------------------------------------
 

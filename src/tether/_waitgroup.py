@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Concatenate, Never, ParamSpec, TypeVar, final, overload
 
-from . import _foreign, _loops
+from . import _describe, _foreign, _left, _loops
 from ._block import mute, raise_again, refuse_to_wait, unmute
 from ._checks import delta_, seconds_
 from ._context import Context
@@ -15,6 +15,7 @@ from ._errors import (
     CUT_BY_THE_DRAIN,
     NEGATIVE_COUNTER,
     NOT_A_CONTEXT,
+    OF_ROOT,
     WAS_DRAINED,
     Canceled,
 )
@@ -168,6 +169,7 @@ class WaitGroup(Crew):
             [('ann', 'paid', False)]
         """
         values = _values_of(ctx)
+        _left.announce(self)
         return self._launch(fn, args, kwargs, values=values)  # type: ignore[return-value]
 
     @overload
@@ -197,7 +199,9 @@ class WaitGroup(Crew):
         **kwargs: object,
     ) -> Handle[object] | None:
         """Like `go_with`, but None at once while the limit is reached: shed load."""
-        return self._launch(fn, args, kwargs, shed=True, values=_values_of(ctx))
+        values = _values_of(ctx)
+        _left.announce(self)
+        return self._launch(fn, args, kwargs, shed=True, values=values)
 
     @property
     def shed(self) -> int:
@@ -321,6 +325,18 @@ class WaitGroup(Crew):
                 CUT_BY_THE_DRAIN.format(count=len(names), names=", ".join(names))
             )
         return names
+
+    def _tether_left(self) -> list[str]:
+        """What `run` names when the program ends before it: see `_left`."""
+        lines = []
+        for handle in [*self._pieces]:
+            scope = handle._scope
+            if scope is not None:
+                label = scope.label
+                of_root = OF_ROOT.format(label=label) if label else ""
+                site = _describe.site(scope)
+                lines.append(f"{handle.name}{of_root}, started at {site}")
+        return lines
 
     # -- ends ------------------------------------------------------------------
 

@@ -18,10 +18,7 @@ TERM, INT = signal.SIGTERM, signal.SIGINT
 LOOPS = ["asyncio", "uvloop"]
 
 SERVICE = """
-class Owner:
-    lines = []
-    def _tether_left(self):
-        return list(self.lines)
+detached = WaitGroup(background())
 
 def blocked(ctx):
     inside.set()
@@ -34,23 +31,17 @@ async def worker(ctx, n):
     except Canceled as exc:
         say("worker", n, exc.__cause__)
 
-async def capture():
-    await asyncio.sleep(0.05)
+async def capture(ctx):
+    await asyncio.sleep(1000 if STUCK else 0.05)
     say("captured")
-    Owner.lines.clear()
 
 async def main(ctx):
-    global owner
-    owner = Owner()
-    from tether import _left
-    _left.announce(owner)
     workers = [asyncio.create_task(worker(ctx, n)) for n in (1, 2)]
     if BLOCKED:
         asyncio.create_task(to_thread(ctx, blocked, abandon=True))
         await asyncio.get_running_loop().run_in_executor(None, inside.wait)
-    Owner.lines.append("capture() [POST /payments]")
-    if not STUCK:
-        pieces = [asyncio.create_task(capture())]
+    with ctx.with_value(Key("user"), "ann").with_cancel(label="POST /payments") as request:
+        detached.go_with(request, capture)
     say("ready")
     try:
         await asyncio.sleep(1000)
@@ -96,9 +87,11 @@ def test_a_service_that_cannot_end_is_reported_and_leaves(loop: str) -> None:
         status, lines, err = program.end()
     assert lines[-1] == "main is over"  # run never came back
     assert status == 143
-    assert "2 still running 0.3 s after SIGTERM; leaving with status 143:" in err
+    # What is detached is named as such, and its task with the await that it is in.
+    assert "3 still running 0.3 s after SIGTERM; leaving with status 143:" in err
+    assert "task capture: capture(), at " in err
     assert "blocked() (abandoned), at <string>" in err
-    assert "detached capture() [POST /payments]" in err
+    assert "detached capture [POST /payments], started at <string>:" in err
 
 
 @pytest.mark.parametrize("loop", LOOPS)

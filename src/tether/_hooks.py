@@ -66,6 +66,8 @@ class AfterFunc:
     __slots__ = ("_deadline", "_func", "_node", "_stopped")
 
     def __init__(self, node: Node | None, func: Callable[[], object]) -> None:
+        if isinstance(node, Foreign) and node._ctx.done_signal() == NEVER:
+            node = None
         self._func = func
         self._node = node
         self._stopped = False

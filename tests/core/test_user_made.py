@@ -139,6 +139,7 @@ def test_below_a_wrapper_of_what_never_ends_nothing_is_registered(
 
     with background().with_cancel() as outer:
         for root in (background(), outer.without_cancel()):
+            assert Wrapper(root).after_func(print)()
             below = Registers(root).with_timeout(60.0)
             gone = weakref.ref(below)
             gc.disable()
@@ -148,6 +149,19 @@ def test_below_a_wrapper_of_what_never_ends_nothing_is_registered(
                 assert gone() is None
             finally:
                 gc.enable()
+
+
+def test_a_function_for_what_never_ends_keeps_nothing_alive() -> None:
+    wrapper = Wrapper(background())
+    stop = wrapper.after_func(print)
+    gone = weakref.ref(wrapper)
+    gc.disable()
+    try:
+        del wrapper
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert (stop(), stop()) == (True, False)
 
 
 # -- an end of its own ---------------------------------------------------------

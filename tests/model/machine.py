@@ -46,11 +46,11 @@ class Machine(RuleBasedStateMachine):
     def begin(self, looking: str, tree: list[tuple[str, int]]) -> None:
         # Looking commits an end, so who always looks never sees what is found late.
         self.looking = looking
-        self.watching = Watching()
+        self.world = World()
+        self.watching = Watching(self.world)
         self.clock = VirtualClock()
         self.clock.__enter__()
         current_variable.var.set(None)
-        self.world = World()
         self.root = Pair(background(), self.world.root)
         self.pairs: list[Pair] = []
         self.funcs: list[Func] = []
@@ -285,10 +285,6 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def collect(self) -> None:
         self.watching.collect(self.roots())
-        for func in self.funcs:
-            end = ender(func.owner)
-            if func.stop is None and end is not None and end.teller is None:
-                func.told.stopped = True  # nobody knew of it, and now it is gone
 
     # -- what must hold --------------------------------------------------------
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf
 
-from tests.model.reference import CANCELABLE, SEPARATE, Ref
+from tests.model.reference import CANCELABLE, SEPARATE, Ref, World
 
 
 def path(ref: Ref) -> list[Ref]:
@@ -45,11 +44,11 @@ class Ender:
     """Where what waits for the end of a context hangs."""
 
     holds: Ref  # the context that whatever hangs there refers to
-    teller: Ref | None  # the one that knows it; None: nobody will ever tell
+    teller: Ref  # the one that knows it
 
     @property
     def is_scope(self) -> bool:
-        return self.holds is self.teller and self.holds.kind == CANCELABLE
+        return self.teller.kind == CANCELABLE
 
 
 def ender(ref: Ref | None) -> Ender | None:
@@ -66,7 +65,7 @@ def ender(ref: Ref | None) -> Ender | None:
         if ref.kind in SEPARATE:
             break
         ref = ref.parent
-    return None if users is None else Ender(users, None)
+    return None
 
 
 @dataclass(frozen=True)
@@ -77,39 +76,37 @@ class Memory:
     lingering: set[Ref]
 
 
-def memory(refs: Iterable[Ref], roots: Iterable[Ref]) -> Memory:
+def memory(world: World, refs: Iterable[Ref], roots: Iterable[Ref]) -> Memory:
     """What is left of `refs` if the program refers to `roots`."""
     refs, roots = set(refs), set(roots)
     links = {ref: {*path(ref)[1:2]} for ref in refs}
     cycles: set[Ref] = set()
 
-    def hang(holds: Ref, teller: Ref | None) -> None:
+    def hang(holds: Ref, teller: Ref) -> None:
         cycles.add(holds)
-        if teller is not None:
-            links[teller].add(holds)
+        links[teller].add(holds)
 
-    for ref in refs:
+    # Also those that are gone: what was hung on a value hangs on what ends it.
+    for ref in world.root.below():
         end = ender(ref)
-        if end is not None and any(
-            not one.stopped and not one.calls for one in ref.told
-        ):
+        if end is None or end.holds not in refs:
+            continue
+        if any(not told.stopped and not told.calls for told in ref.told):
             hang(end.holds, end.teller)
-            if end.is_scope:
-                scopes = above(end.holds)
-                for scope, up in pairwise(scopes):
-                    hang(scope, up)
-                    cycles.add(up)
-                if (
-                    min(one.deadline if one.sets_deadline else inf for one in scopes)
-                    < inf
-                ):
-                    roots.add(end.holds)
+            scopes = above(end.holds) if end.is_scope else []
+            for scope, up in pairwise(scopes):
+                hang(scope, up)
+                cycles.add(up)
+            if any(scope.sets_deadline for scope in scopes):
+                roots.add(end.holds)
+    for ref in refs:
+        listened = ender(ref.parent)
+        if listened is None or listened.is_scope:
+            continue
         if ref.kind == CANCELABLE and ref.end is None:
-            listened = ender(ref.parent)
-            if listened is not None and not listened.is_scope and listened.teller:
-                hang(ref, listened.teller)
-                if ref.sets_deadline:
-                    roots.add(ref)
+            hang(ref, listened.teller)
+            if ref.sets_deadline:
+                roots.add(ref)
 
     held = _reach(roots, links)
     return Memory(held, _reach(cycles - held, links) - held)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from tests.model.memory import above, memory
-from tests.model.reference import CANCELABLE, Ref
+from tests.model.reference import CANCELABLE, Ref, World
 from tether import Context
 
 
@@ -33,7 +33,8 @@ def little_to_collect() -> Iterator[None]:
 class Watching:
     """The contexts that were made and are not known to be gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self.world = world
         self.alive: dict[Ref, weakref.ref[Context]] = {}
         self.fds: dict[Ref, int] = {}
         self._warned: list[type[Warning]] = []
@@ -59,7 +60,7 @@ class Watching:
 
         The descriptors of the others are readable once they are over.
         """
-        found = memory(self.alive, roots)
+        found = memory(self.world, self.alive, roots)
         self._gone({*self.alive} - found.held - found.lingering)
         fds = {fd: owner for owner, fd in self.fds.items()}
         assert len(fds) == len(self.fds)
@@ -69,7 +70,7 @@ class Watching:
     def collect(self, roots: Iterable[Ref]) -> None:
         """Have the collector come: what nobody holds is gone."""
         gc.collect()
-        self._gone({*self.alive} - memory(self.alive, roots).held)
+        self._gone({*self.alive} - memory(self.world, self.alive, roots).held)
 
     def _gone(self, gone: set[Ref]) -> None:
         assert {ref for ref, weak in self.alive.items() if weak() is None} == gone

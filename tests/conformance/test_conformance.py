@@ -182,7 +182,7 @@ def _group_waited(step: dict[str, Any], result: Any) -> None:
 
 
 def _saw(step: dict[str, Any], result: Any) -> None:
-    for event in result.get("ev", ()):
+    for event in result.get("ev", ()) if isinstance(result, dict) else ():
         if event[1] == "end":
             event[4] = not event[4]
 

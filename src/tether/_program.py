@@ -5,9 +5,10 @@ Rules
 1.  The first signal cancels the root, and the clock of `drain` starts. The second one
     ends the process.
 2.  When the time is up after a signal, the thread of the listener reports what is left
-    and ends the process with `os._exit`, whatever the main thread is doing. So nothing
-    in the main thread needs a limit of its own then. Without a signal the main thread
-    goes by the same limit, reports, and goes on: nobody has asked the process to leave.
+    and ends the process with `os._exit`, whatever the main thread is doing. The main
+    thread looks at the same clock; if it is the first to see that the time is up, it
+    does the same, before it cancels anything. Without a signal it reports, and goes on:
+    nobody has asked the process to leave.
 3.  What ends in which order: main; what is detached; the other tasks, which are
     canceled; asynchronous generators; the default executor; the threads.
 """
@@ -201,6 +202,8 @@ class Program:
             await asyncio.sleep(GLANCE)
         # Its tasks are canceled now, and would not be found afterwards.
         self._cut = _left.describe(self._not_ours[2])
+        if self._cut and self._signaled is not None:
+            self._leave()  # quicker than the listener: what is left is still whole
         tasks = asyncio.all_tasks(loop) - self._own
         for one in tasks:
             one.cancel()

@@ -95,6 +95,22 @@ def test_a_service_that_cannot_end_is_reported_and_leaves(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_a_main_thread_that_is_quicker_than_the_listener_reports_the_same(
+    loop: str,
+) -> None:
+    late = "tether._program.Program._overdue = lambda program: None\n"
+    with child(late + service(stuck=True, drain=0.2), loop) as program:
+        assert program.line() == "ready"
+        program.send(TERM)
+        status, lines, err = program.end()
+    assert (status, lines[-1]) == (143, "main is over")
+    assert "2 still running 0.2 s after SIGTERM; leaving with status 143:" in err
+    assert "task capture: capture(), at " in err
+    assert "detached capture [POST /payments], started at <string>:" in err
+    assert "nobody asked for its error" not in err  # nothing was canceled
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("second", [TERM, INT])
 def test_a_second_signal_leaves_at_once(loop: str, second: int) -> None:
     with child(service(blocked=True, drain=LONG), loop) as program:

@@ -4,6 +4,7 @@
     ├── Canceled                          "context canceled"
     └── DeadlineExceeded(TimeoutError)    "context deadline exceeded"
     Closed(Exception)                     "the queue is closed"
+    ClientDisconnected(Exception)         "the client closed its connection"
 
 `str(exc)` is Go's text, always the same, so that logs can be searched for it. What
 happened to whom is `exc.detail`, which is worked out when somebody asks: most of
@@ -173,6 +174,7 @@ FUTURE_OF_ANOTHER_LOOP = (
     "tether.Signal, which loops can share"
 )
 QUEUE_CLOSED = "the queue is closed"
+CLIENT_LEFT = "the client closed its connection"
 
 
 def report(exc: BaseException) -> None:
@@ -249,4 +251,14 @@ class Closed(Exception):
     """The `Queue` is closed: nothing can be put, or nothing is left to get."""
 
     def __init__(self, text: str = QUEUE_CLOSED) -> None:
+        super().__init__(text)
+
+
+class ClientDisconnected(Exception):
+    """The client closed its connection: the `cause()` of a request that it ended.
+
+    It is never raised: what is raised is `Canceled`, from this one.
+    """
+
+    def __init__(self, text: str = CLIENT_LEFT) -> None:
         super().__init__(text)

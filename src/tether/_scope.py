@@ -375,7 +375,8 @@ class Scope(_Made):
                 self._end = now
             if self._hooks is not None:
                 self._ended()
-            if up is not None and up._hooks is not None:
+            hooked = None if up is None else up._hooks
+            if hooked is not None and self in hooked:
                 with lock:
                     self._unhook()
         elif self._ended() is None:

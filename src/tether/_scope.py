@@ -341,7 +341,7 @@ class Scope(_Made):
         if self._end.__class__ is float:
             self._ended()  # canceled, not left: the state still tells
         self._state = LEFT
-        if _current_get() is self:
+        if self._token is not NO_TOKEN and _current_get() is self:
             try:
                 _current_reset(self._token)
             except ValueError:

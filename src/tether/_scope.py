@@ -341,7 +341,7 @@ class Scope(_Made):
         if self._end.__class__ is float:
             self._ended()  # canceled, not left: the state still tells
         self._state = LEFT
-        if _current_get() is self:
+        if self._token is not NO_TOKEN and _current_get() is self:
             try:
                 _current_reset(self._token)
             except ValueError:
@@ -375,7 +375,8 @@ class Scope(_Made):
                 self._end = now
             if self._hooks is not None:
                 self._ended()
-            if up is not None and up._hooks is not None:
+            hooked = None if up is None else up._hooks
+            if hooked is not None and self in hooked:
                 with lock:
                     self._unhook()
         elif self._ended() is None:

@@ -1,0 +1,39 @@
+"""One server of the shop, as a process: python -m demo.serve MODULE PORT.
+
+It lives no longer than whoever has started it. That one holds the other end of our
+standard input and never writes to it; when it is gone, however it went, the pipe is
+closed, and so are we.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import threading
+
+import uvicorn
+
+
+def main(module: str, port: int) -> None:
+    """Serve the application of a module until SIGTERM."""
+    follow_parent()
+    app = importlib.import_module(module).app
+    uvicorn.run(
+        app, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+    )
+
+
+def follow_parent() -> None:
+    """Leave at once when the parent has."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="follow parent").start()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

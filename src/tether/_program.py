@@ -103,7 +103,7 @@ class Program:
 
     def _told(self, signum: int, count: int) -> None:
         if count > 1:
-            _write(SECOND_SIGNAL.format(name=name_of(signum)))
+            write(SECOND_SIGNAL.format(name=name_of(signum)))
             os._exit(128 + signum)
         signaled = Signaled(signum)
         self._deadline = time.monotonic() + self._drain
@@ -235,7 +235,7 @@ class Program:
                 self._leave()
         elif lines := self._lines():
             then = "run() returns without them"
-            _say(self._report(lines, f"the end of {self._main}", then))
+            say(self._report(lines, f"the end of {self._main}", then))
 
     def _threads_left(self) -> list[str]:
         """What is at work outside of the event loop, and would be cut off."""
@@ -267,7 +267,7 @@ class Program:
         status = 128 + self._signaled.signum
         then = f"leaving with status {status}"
         text = self._report(self._lines(), self._signaled.name, then)
-        _say(text, last=True)
+        say(text, last=True)
         os._exit(status)
 
     def _lines(self) -> list[str]:
@@ -328,10 +328,10 @@ def _is_idle(thread: Thread) -> bool:
     return frame.f_globals is vars(executors)
 
 
-def _say(text: str, *, last: bool = False) -> None:
+def say(text: str, *, last: bool = False) -> None:
     """Log it, or write it if that does not work out in time."""
 
-    def say() -> None:
+    def log() -> None:
         logging.getLogger("tether").error(text)
         if last:
             logging.shutdown()
@@ -341,16 +341,16 @@ def _say(text: str, *, last: bool = False) -> None:
 
     said = threading.Event()
     try:
-        Thread(target=say, name="tether-report", daemon=True).start()
+        Thread(target=log, name="tether-report", daemon=True).start()
     except RuntimeError:
         pass  # no more threads to be had
     else:
         said.wait(SAYING)
     if not said.is_set():
-        _write(f"{text}\n")
+        write(f"{text}\n")
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
     try:
         os.write(2, text.encode())
     except OSError:

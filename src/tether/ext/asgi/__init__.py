@@ -28,9 +28,19 @@ A map, in the order in which to read it:
     _lookout              finds the requests that take longer
     _websocket            one connection of a websocket
     _middleware           ContextMiddleware
+    _stop                 how a service stops: signals, times, reports
+    _life                 one lifespan, held back until the stop is over
+    _service              Service
 """
 
 from ._middleware import ContextMiddleware
+from ._service import Service
 from ._types import ASGIApp, ClientDisconnected, Connection
 
-__all__ = ["ASGIApp", "ClientDisconnected", "Connection", "ContextMiddleware"]
+__all__ = [
+    "ASGIApp",
+    "ClientDisconnected",
+    "Connection",
+    "ContextMiddleware",
+    "Service",
+]

@@ -6,9 +6,6 @@ import asyncio
 import logging
 from typing import final
 
-from tether import Scope
-from tether._current import var as _current
-
 from ._stop import Stop
 from ._types import ASGIApp, Connection, Message, Receive, Send
 
@@ -20,12 +17,9 @@ class Life:
     An application that knows no lifespan, or leaves it early, is stood in for.
     """
 
-    def __init__(
-        self, app: ASGIApp, stop: Stop, root: Scope, receive: Receive, send: Send
-    ) -> None:
+    def __init__(self, app: ASGIApp, stop: Stop, receive: Receive, send: Send) -> None:
         self._app = app
         self._stop = stop
-        self._root = root
         self._receive = receive
         self._send = send
         self._heard = False  # the application, of the startup
@@ -36,7 +30,6 @@ class Life:
         self._asking: asyncio.Task[Message] | None = None
 
     async def run(self, scope: Connection) -> None:
-        token = _current.set(self._root)
         try:
             try:
                 await self._app(scope, self._hear, self._tell)
@@ -48,7 +41,6 @@ class Life:
                 if not self._ended:
                     await self._without(None)
         finally:
-            _current.reset(token)
             if self._asking is not None:
                 self._asking.cancel()
 
@@ -77,8 +69,6 @@ class Life:
             self._heard = True
             return await self._receive()
         await self._stop.over.wait()
-        # What it has to do now must not end because the service has.
-        _current.set(self._root.without_cancel())
         return {"type": "lifespan.shutdown"}
 
     async def _tell(self, message: Message) -> None:

@@ -40,9 +40,10 @@ class Service:
     there after step 4 is named as well, and the process leaves with the status 128 + n
     of signal n. A second signal leaves at once, with that same status.
 
-    In the application's lifespan `current()` is that root: what is derived from it ends
-    with step 3. After its `yield` it has no end. The times are in seconds. `readyz` is
-    the path of the probe, None for none; `ready` says the same to your own.
+    The times are in seconds. `readyz` is the path of the probe, None for none; `ready`
+    says the same to a probe of your own. The root is derived from the middleware's
+    `base`. The application's lifespan is not below it: what is opened there, pools and
+    groups with workers, stays until step 4.
 
     It needs the lifespan events of its server, and the main thread for the signals;
     without them it is the application it was.
@@ -100,7 +101,7 @@ class Service:
         self.app.base = root
         self.ready = True
         try:
-            await Life(self.app, stop, root, receive, send).run(scope)
+            await Life(self.app, stop, receive, send).run(scope)
         finally:
             stop.close()
             self.app.base = self._base

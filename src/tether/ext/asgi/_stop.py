@@ -8,8 +8,8 @@ Rules
 2.  Then there are `grace` seconds for all to end by itself: requests, websockets,
     detached work. The server asks for the end of the lifespan when it has none left,
     and until then another one may be on its way.
-3.  Then the root is canceled. From here on requests have `hard` seconds and detached
-    work has `detached`. Who has not asked to be detached is below the root, and told.
+3.  Then the root of the requests is canceled. From here on they have `hard` seconds
+    and detached work has `detached`.
 4.  Only then the application hears of the end of its lifespan: not before, although
     servers say so earlier (uvicorn cancels its tasks and does not wait for them), and
     not later, although servers wait for what does not end.
@@ -159,7 +159,7 @@ class Stop:
             os._exit(status)
 
     def close(self) -> None:
-        """Listen no more; end what hangs below the root."""
+        """Listen no more; nothing below the root goes on."""
         self._handlers.restore()
         if self._task is not None:
             self._task.cancel()

@@ -173,7 +173,8 @@ async def answer(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/gated":
         await gate()
         say("gated over")
-    await send({"type": "http.response.start", "status": 200, "headers": []})
+    headers = [(b"content-length", b"6")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"answer"})
 
 

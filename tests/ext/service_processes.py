@@ -94,7 +94,7 @@ def process(folder: Path, *command: str, times: str = "") -> Iterator[Process]:
         "GATE": str(gate),
         "TIMES": times,
     }
-    words = [str(port) if word == "PORT" else word for word in command]
+    words = [word.replace("PORT", str(port)) for word in command]
     with subprocess.Popen(
         [sys.executable, "-m", *words],
         cwd=folder,

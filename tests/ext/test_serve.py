@@ -194,11 +194,23 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path, second: signal.Signals) 
         with served.ask(get("/slow")):
             served.until_said("slow")
             served.process.send_signal(signal.SIGTERM)
-            served.until_deaf()
+            until(lambda: "Waiting for connections" in served.log, "it waits", LONG)
             served.process.send_signal(second)
             assert served.end() == 128 + second
     assert served.logged[-1].endswith("the second signal: leaving at once")
     assert "down" not in served.said
+
+
+def test_a_signal_that_is_told_twice_is_one(tmp_path: Path) -> None:
+    with serving(tmp_path, *WITH_PATIENCE) as served:
+        with served.ask(get("/gated")) as request:
+            served.until_said("gated")
+            os.kill(served.process.pid, signal.SIGTERM)
+            os.killpg(served.process.pid, signal.SIGTERM)  # as timeout does
+            served.until_deaf()
+            served.open_gate()
+            assert read(request) == (200, b'"gated"')
+        assert served.end() == 0
 
 
 # -- several processes -----------------------------------------------------------------
@@ -219,14 +231,15 @@ def test_workers_stop_in_order_and_so_does_their_parent(tmp_path: Path) -> None:
     assert "Traceback" not in served.log
 
 
-def test_ctrl_c_at_a_terminal_reaches_workers_twice_and_counts_once(
-    tmp_path: Path,
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_reaches_workers_twice_and_counts_once(
+    tmp_path: Path, signum: signal.Signals
 ) -> None:
     with serving(tmp_path, "--workers", "2", "--drain", "0", "--grace", "60") as served:
         served.until_said("up", times=2)
         with served.ask(get("/gated")) as request:
             served.until_said("gated")
-            os.killpg(served.process.pid, signal.SIGINT)
+            os.killpg(served.process.pid, signum)  # a terminal, systemd
             until(lambda: "Waiting for child" in served.log, "passed on", LONG)
             served.open_gate()
             assert read(request) == (200, b'"gated"')

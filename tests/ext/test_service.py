@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,14 @@ def test_a_second_signal_leaves_plain_uvicorn_at_once(tmp_path: Path) -> None:
     assert served.said == ["up"]
 
 
-def test_workers_of_plain_uvicorn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_workers_of_plain_uvicorn(tmp_path: Path, signum: signal.Signals) -> None:
     options = ("--workers", "2")
     with plain_uvicorn(tmp_path, *options, times="drain=0,grace=60") as served:
         served.until_said("up", times=2)
         with served.ask(get("/gated")) as request:
             served.until_said("gated")
-            os.killpg(served.process.pid, signal.SIGINT)  # as at a terminal
+            os.killpg(served.process.pid, signum)  # as a terminal, or systemd
             until(lambda: "Waiting for child" in served.log, "passed on", LONG)
             served.open_gate()
             assert read(request) == (200, b'"gated"')
@@ -138,7 +140,7 @@ def test_gunicorn_with_uvicorns_worker(tmp_path: Path) -> None:
         served.until_said("up", times=2)
         with served.ask(get("/gated")) as request:
             served.until_said("gated")
-            served.process.send_signal(signal.SIGTERM)
+            os.killpg(served.process.pid, signal.SIGTERM)  # as systemd does
             served.until_deaf()
             served.open_gate()
             assert read(request) == (200, b'"gated"')
@@ -192,7 +194,7 @@ def test_the_handlers_of_a_program_that_has_no_server_are_left_alone() -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
 
     async def main() -> None:
-        events: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        events: asyncio.Queue[MutableMapping[str, object]] = asyncio.Queue()
         sent: list[dict[str, str]] = []
 
         async def send(message: Any) -> None:

@@ -15,9 +15,9 @@ Rules
     not later, although servers wait for what does not end.
 5.  When it has ended its lifespan and something is left, or the server does not let
     go, the process leaves with the status 128 + n of signal n, as in `tether.run`.
-6.  A second signal leaves at once. In the worker of a supervisor it must be the same
-    signal again: a Ctrl-C reaches the worker directly, and once more as the SIGTERM of
-    its parent.
+6.  A second signal leaves at once. It is not a second one if it only tells again of the
+    first: `timeout` and some init programs signal a process and then its group; a
+    worker is told by its parent, and by systemd, which tells all there are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Protocol, final
@@ -38,6 +40,7 @@ from tether._program import GLANCE, say, write
 from tether.signals import TERMINATING, Handlers, Signaled, name_of, others
 
 PATIENCE = 3.0  # seconds in which a server that has nothing left to do is to say so
+ECHO = 0.02
 OPEN = "the server, which waits for connections to close"
 
 
@@ -69,7 +72,8 @@ class Stop:
         self._service = service
         self._root = root
         self._loop = asyncio.get_running_loop()
-        self._heard: list[int] = []  # the signals
+        self._signum: int | None = None  # of the signal that has begun it
+        self._told_at = 0.0
         self._handlers = Handlers([], self._told)
         self._since = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -83,11 +87,18 @@ class Stop:
             self._handlers.set()
 
     def _told(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if signum in self._heard or (self._heard and not _is_a_worker()):
+        if self._signum is None:
+            self._signum = signum
+            self._told_at = time.monotonic()
+            call_soon(self._loop, self._begin)
+        elif not self._is_an_echo(signum):
             write(SECOND_SIGNAL.format(name=name_of(signum)))
             os._exit(128 + signum)
-        self._heard.append(signum)
-        call_soon(self._loop, self._begin)
+
+    def _is_an_echo(self, signum: int) -> bool:
+        if signum == signal.SIGTERM and _is_a_worker():
+            return True
+        return signum == self._signum and time.monotonic() - self._told_at < ECHO
 
     def ask(self) -> None:
         """The server wants the lifespan to end."""
@@ -105,8 +116,8 @@ class Stop:
     async def _in_order(self) -> None:
         service = self._service
         cause = None
-        if self._heard:
-            signum = self._heard[0]
+        signum = self._signum
+        if signum is not None:
             cause = Signaled(signum)
             if signum != signal.SIGINT:
                 await asyncio.sleep(service.drain)
@@ -138,7 +149,7 @@ class Stop:
         return LEFT_OVER.format(
             count=len(lines),
             seconds=self._loop.time() - self._since,
-            what=name_of(self._heard[0]) if self._heard else "the server began to stop",
+            what=name_of(self._signum) if self._signum else "the server began to stop",
             then=then,
             lines="\n  ".join(lines),
         )
@@ -147,14 +158,14 @@ class Stop:
 
     async def finish(self) -> None:
         """The application has ended its lifespan: wait for the server, or leave."""
-        if not self._heard:
+        if self._signum is None:
             return  # nobody has asked the process to leave
         if not self._left():
             patience = self._service.hard + PATIENCE
             await self._until(self._loop.time() + patience, lambda: self.asked)
         lines = self._left() or ([] if self.asked else [OPEN])
         if lines:
-            status = 128 + self._heard[0]
+            status = 128 + self._signum
             say(self._report(lines, f"leaving with status {status}"), last=True)
             os._exit(status)
 
@@ -167,4 +178,6 @@ class Stop:
 
 
 def _is_a_worker() -> bool:
+    if "gunicorn.workers.base" in sys.modules:
+        return True
     return multiprocessing.parent_process() is not None

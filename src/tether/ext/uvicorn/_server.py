@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import final
@@ -17,6 +18,10 @@ from tether.signals import TERMINATING, name_of
 
 from . import _heads
 from ._library import STARTUP_FAILURE, Config, Multiprocess, Server
+
+# Seconds in which the same signal is no second one: `timeout` and some init programs
+# signal a process and then its group.
+ECHO = 0.02
 
 
 def serve(
@@ -110,7 +115,8 @@ def _accepted_by(listener: socket.socket) -> Iterator[socket.socket]:
 class _Workers(Multiprocess):
     """uvicorn's supervisor, with a second signal and a status."""
 
-    _heard = False
+    _heard: int | None = None
+    _at = 0.0
 
     def __init__(self, config: Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
@@ -118,9 +124,11 @@ class _Workers(Multiprocess):
             signal.signal(signum, self._hear)
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if not self._heard:
-            self._heard = True
+        if self._heard is None:
+            self._heard, self._at = signum, time.monotonic()
             self.signal_queue.append(signum)
+            return
+        if signum == self._heard and time.monotonic() - self._at < ECHO:
             return
         write(SECOND_SIGNAL.format(name=name_of(signum)))
         for worker in self.processes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.core.support import LONG
 from tests.ext.service_processes import APPS, Process, serving
 from tests.ext.serving import get, read, until
+from tether.cli._serve import serve
 
 POST = b"POST %s HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
 STOPPING = b"The service is stopping.\n"
@@ -80,6 +83,7 @@ def test_who_is_not_ready_in_time_is_canceled_named_and_still_waited_for(
     assert order(served, "slow over: SIGTERM received", "down")
     assert "1 still running" in served.log
     assert "after SIGTERM; canceling what is left:\n  GET /slow, task " in served.log
+    assert re.search(r"ext/service_apps.py:\d+ in slow$", served.log, re.MULTILINE)
     assert "Traceback" not in served.log
 
 
@@ -406,11 +410,29 @@ def call(folder: Path, *args: str) -> tuple[int, str]:
     ],
 )
 def test_what_cannot_work_is_said_and_ends_with_2(
-    tmp_path: Path, args: list[str], message: str
+    monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
 ) -> None:
-    status, said = call(tmp_path, *args)
-    assert (status, message in said.replace("\n", " ")) == (2, True), said
-    assert "Traceback" not in said
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    result = CliRunner().invoke(serve, args)
+    said = " ".join(result.output.split())
+    assert (result.exit_code, message in said) == (2, True), said
+
+
+def test_the_command_says_so_and_ends_with_2(tmp_path: Path) -> None:
+    status, said = call(tmp_path, "nowhere_at_all:app")
+    assert status == 2
+    assert said.splitlines()[-1] == (
+        f"Error: there is no module 'nowhere_at_all' in {tmp_path} or installed"
+    )
+
+
+def test_without_uvicorn_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tether.cli._serve.find_spec", lambda name: None)
+    result = CliRunner().invoke(serve, [f"{APPS}:api"])
+    assert result.exit_code == 2
+    assert 'pip install "tether[serve]"' in result.output
 
 
 def test_a_failure_inside_the_module_keeps_its_traceback(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import importlib
 import math
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -125,13 +126,11 @@ def serve(
     then cancels what is left and waits (--hard, --detached), then ends the lifespan and
     leaves with status 0. A second signal leaves at once.
     """
-    try:
-        from ..ext import uvicorn
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "uvicorn":
-            raise
+    if find_spec("uvicorn") is None:
         click.echo(_MISSING, err=True, nl=False)
-        raise SystemExit(2) from None
+        raise SystemExit(2)
+    from ..ext import uvicorn
+
     limits = {"timeout": timeout, "max_timeout": max_timeout}
     stop = {"drain": drain, "grace": grace, "hard": hard, "detached": detached}
     make = Target(

@@ -70,6 +70,7 @@ class Service:
         self.detached = _time("detached", detached)
         self.readyz = readyz
         self.ready = True
+        self._probe = readyz or "\n"  # what no path ends in
         self._base = self.app.base
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -79,21 +80,17 @@ class Service:
             await self._live(scope, receive, send)
             return
         if kind == "http":
-            if self.readyz is not None and self._is_probe(scope):
-                if not self.ready:
-                    send = _closing(scope, send)
-                await respond(send, *(READY if self.ready else NOT_READY))
-                return
             if not self.ready:
                 send = _closing(scope, send)
+            path = cast("str", scope["path"])
+            if path.endswith(self._probe) and self._is_probe(path, scope):
+                await respond(send, *(READY if self.ready else NOT_READY))
+                return
         await self.app(scope, receive, send)
 
-    def _is_probe(self, scope: Connection) -> bool:
-        path = scope["path"]
-        if path == self.readyz:
-            return True
-        root = scope.get("root_path")
-        return bool(root) and path == f"{root}{self.readyz}"
+    def _is_probe(self, path: str, scope: Connection) -> bool:
+        # Servers put the path of a mount in front, and the probe may not know it.
+        return path in {self.readyz, f"{scope.get('root_path', '')}{self.readyz}"}
 
     async def _live(self, scope: Connection, receive: Receive, send: Send) -> None:
         root: Scope = self._base.with_cancel()

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from threading import Thread
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, final
 
 from . import _left, _loops, _threads, _to_thread, _where
@@ -253,7 +253,7 @@ class Program:
         for one in threading.enumerate():
             # Whoever waits for the others when the interpreter ends would wait for it.
             mine = one in stuck or (self._signaled is not None and not one.daemon)
-            if mine and one not in known and not _is_idle(one):
+            if mine and one not in known and not is_idle(one):
                 lines.append(_where.thread(one))
         detached = dict.fromkeys([*self._cut, *_left.describe(owners)])
         return lines + [f"detached {line}" for line in detached]
@@ -317,15 +317,23 @@ def _report(loop: Loop, one: Task) -> None:
         )
 
 
-def _is_idle(thread: Thread) -> bool:
-    """Whether it is a thread of an executor that waits for work."""
+def is_idle(thread: Thread) -> bool:
+    """Whether it is a thread of an executor, or of anyio, that waits for work."""
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is None:
         return True  # it has ended
     executors = sys.modules.get("concurrent.futures.thread")
-    if executors is None or frame.f_code.co_name != "_worker":
+    if executors is not None and frame.f_globals is vars(executors):
+        return frame.f_code.co_name == "_worker"
+    below: FrameType | None = frame
+    while below is not None and below.f_globals.get("__name__") in _QUEUES:
+        below = below.f_back
+    if below is None or below is frame:
         return False
-    return frame.f_globals is vars(executors)
+    return below.f_globals.get("__name__") == "anyio._backends._asyncio"
+
+
+_QUEUES = {"queue", "threading"}
 
 
 def say(text: str, *, last: bool = False) -> None:

@@ -91,6 +91,12 @@ def stuck() -> str:
     return "stuck"
 
 
+@api.get("/abandoned")
+async def abandoned() -> None:
+    say("abandoned")
+    await asyncio.to_thread(time.sleep, 3600.0)
+
+
 @api.get("/events")
 async def events() -> StreamingResponse:
     ctx = current()

@@ -153,6 +153,19 @@ def test_one_that_does_not_is_named_and_left_behind(tmp_path: Path) -> None:
     assert "; leaving with status 143:\n  GET /stuck, task " in served.log
 
 
+def test_a_thread_for_which_the_interpreter_would_wait_is_named_and_left_behind(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, *AT_ONCE, "--hard", "0.2") as served:
+        with served.ask(get("/abandoned")) as request:
+            served.until_said("abandoned")
+            served.process.send_signal(signal.SIGTERM)
+            assert read(request) == (503, STOPPING)  # the handler has ended
+        assert served.end() == 143
+    assert served.said[-1] == "down"
+    assert "; leaving with status 143:\n  thread uvloop_0, at " in served.log
+
+
 def test_what_was_promised_is_kept(tmp_path: Path) -> None:
     with serving(tmp_path, *WITH_PATIENCE) as served:
         with served.ask(POST % b"/payments") as request:

@@ -13,8 +13,9 @@ Rules
 4.  Only then the application hears of the end of its lifespan: not before, although
     servers say so earlier (uvicorn cancels its tasks and does not wait for them), and
     not later, although servers wait for what does not end.
-5.  When it has ended its lifespan and something is left, or the server does not let
-    go, the process leaves with the status 128 + n of signal n, as in `tether.run`.
+5.  When it has ended its lifespan and something is left, or the server or a thread does
+    not let go, the process leaves with the status 128 + n of signal n, as in
+    `tether.run`.
 6.  A second signal leaves at once. It is not a second one if it only tells again of the
     first: `timeout` and some init programs signal a process and then its group; a
     worker is told by its parent, and by systemd, which tells all there are.
@@ -33,10 +34,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Protocol, final
 
-from tether import Scope, _left
+from tether import Scope, _left, _where
 from tether._errors import LEFT_OVER, SECOND_SIGNAL
 from tether._loops import call_soon
-from tether._program import GLANCE, say, write
+from tether._program import GLANCE, is_idle, say, write
 from tether.signals import TERMINATING, Handlers, Signaled, name_of, others
 
 PATIENCE = 3.0  # seconds in which a server that has nothing left to do is to say so
@@ -74,6 +75,7 @@ class Stop:
         self._loop = asyncio.get_running_loop()
         self._signum: int | None = None  # of the signal that has begun it
         self._told_at = 0.0
+        self._not_ours = {*threading.enumerate()}
         self._handlers = Handlers([], self._told)
         self._since = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -114,6 +116,12 @@ class Stop:
     # -- the order ---------------------------------------------------------------
 
     async def _in_order(self) -> None:
+        try:
+            await self._end_the_requests()
+        finally:
+            self.over.set()
+
+    async def _end_the_requests(self) -> None:
         service = self._service
         cause = None
         signum = self._signum
@@ -132,7 +140,6 @@ class Stop:
         await self._until(since + service.detached, lambda: not _left.describe())
         if lines := self._left():
             say(self._report(lines, "the lifespan ends without them"))
-        self.over.set()
 
     def _is_over(self) -> bool:
         return self.asked and not self._left()
@@ -157,17 +164,31 @@ class Stop:
     # -- afterwards --------------------------------------------------------------
 
     async def finish(self) -> None:
-        """The application has ended its lifespan: wait for the server, or leave."""
+        """The application has ended its lifespan: wait for the server, or leave.
+
+        And for the threads for which the interpreter would wait when the server is gone
+        (`asyncio.to_thread` and others), however long they take.
+        """
         if self._signum is None:
             return  # nobody has asked the process to leave
         if not self._left():
             patience = self._service.hard + PATIENCE
-            await self._until(self._loop.time() + patience, lambda: self.asked)
-        lines = self._left() or ([] if self.asked else [OPEN])
+            await self._until(self._loop.time() + patience, self._lets_go)
+        lines = self._left() + self._threads() or ([] if self.asked else [OPEN])
         if lines:
             status = 128 + self._signum
             say(self._report(lines, f"leaving with status {status}"), last=True)
             os._exit(status)
+
+    def _lets_go(self) -> bool:
+        return self.asked and not self._threads()
+
+    def _threads(self) -> list[str]:
+        return [
+            _where.thread(one)
+            for one in threading.enumerate()
+            if not (one.daemon or one in self._not_ours or is_idle(one))
+        ]
 
     def close(self) -> None:
         """Listen no more; nothing below the root goes on."""

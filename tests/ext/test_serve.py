@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from tests.core.support import LONG
 from tests.ext.service_processes import APPS, Process, serving
 from tests.ext.serving import get, read, until
 from tether.cli._serve import serve
+from tether.ext.asgi import Service
 
 POST = b"POST %s HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
 STOPPING = b"The service is stopping.\n"
@@ -437,6 +439,14 @@ def test_the_command_says_so_and_ends_with_2(tmp_path: Path) -> None:
     assert said.splitlines()[-1] == (
         f"Error: there is no module 'nowhere_at_all' in {tmp_path} or installed"
     )
+
+
+def test_the_help_tells_the_times_of_a_service() -> None:
+    said = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
+    for name, parameter in inspect.signature(Service).parameters.items():
+        if parameter.default is not parameter.empty:
+            default = str(parameter.default).removesuffix(".0")
+            assert re.search(f"--{name} .*?\\[default: {default}\\]", said), name
 
 
 def test_without_uvicorn_it_says_what_to_install(

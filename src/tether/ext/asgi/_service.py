@@ -10,7 +10,6 @@ from tether._checks import seconds_
 
 from ._life import Life
 from ._middleware import ContextMiddleware
-from ._request import respond
 from ._stop import Stop
 from ._types import ASGIApp, Connection, Message, Receive, Send
 
@@ -84,7 +83,7 @@ class Service:
                 send = _closing(scope, send)
             path = cast("str", scope["path"])
             if path.endswith(self._probe) and self._is_probe(path, scope):
-                await respond(send, *(READY if self.ready else NOT_READY))
+                await _tell_probe(send, *(READY if self.ready else NOT_READY))
                 return
         await self.app(scope, receive, send)
 
@@ -123,6 +122,14 @@ def _time(name: str, value: float) -> float:
     if seconds < 0.0:
         raise ValueError(f"{name} is a number of seconds, 0 or more, not {value!r}")
     return seconds
+
+
+async def _tell_probe(send: Send, status: int, body: bytes) -> None:
+    # Not as a request is answered: it has no context, no time and no id.
+    length = b"%d" % len(body)
+    headers = [(b"content-type", b"text/plain"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _closing(scope: Connection, send: Send) -> Send:

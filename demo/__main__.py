@@ -24,7 +24,7 @@ from tether import Context, Group, background, run
 
 BROKEN, FIXED = "incident", "BLS"
 MEASURED = 2.5  # seconds
-CLIENTS = 6
+CLIENTS = 24
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ from demo.pages import (
 )
 from demo.prefetch import Recommended, variant
 from tether import WaitGroup, background
-from tether.ext.asgi import ContextMiddleware
+from tether.ext.asgi import ContextMiddleware, Service
 from tether.ext.logging import install
 
 install()  # request id and remaining time in every record
@@ -48,9 +48,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
             app.state.recommended = Recommended(behind.recommendations)
             app.state.prefetches = Prefetches(service, app.state.recommended, LIMIT)
             app.state.views = app.state.shed = 0
-            yield
-            with background().with_timeout(5.0) as stop:  # what was promised is kept
-                await app.state.payments.drain_async(stop)
+            yield  # payments are waited for before this goes on: see Service
 
 
 shop = Starlette(
@@ -78,4 +76,9 @@ def counts() -> dict[str, int]:
     }
 
 
-app = watch.around(ContextMiddleware(shop, timeout=3.0), counts)
+# SIGTERM: not ready, and served on until the balancer has noticed; then no more comes
+# in, and what is there has its time to end; then it is ended.
+service = Service(
+    ContextMiddleware(shop, timeout=3.0), drain=1.0, grace=5.0, hard=1.0, detached=3.0
+)
+app = watch.around(service, counts)

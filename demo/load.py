@@ -57,7 +57,6 @@ class Answer:
     due: float
     seconds: float
     status: int
-    number: int
 
     @property
     def failed(self) -> bool:
@@ -102,12 +101,14 @@ class Load:
         self.answers: list[Answer] = []
         self.promised: dict[str, float] = {}  # payments answered 202, and when
         self._port = port
+        self._began = 0.0
         self._numbers = count(1)
 
     async def send(
         self, ctx: Context, coming: Iterator[tuple[float, Kind]], began: float
     ) -> None:
         """Send what comes, and wait for those that are still on their way."""
+        self._began = began
         async with WaitGroup(ctx) as clients:
             for when, kind in coming:
                 pause = began + when - time.monotonic()
@@ -129,7 +130,8 @@ class Load:
         now = time.monotonic()
         if kind.name == PAYMENT and status == 202:
             self.promised[path.rpartition("/")[2]] = now
-        self.answers.append(Answer(kind.name, due, now - due, status, number))
+        since = due - self._began
+        self.answers.append(Answer(kind.name, since, now - due, status))
 
     async def measure(self, ctx: Context, clients: int, seconds: float) -> float:
         """How many requests a second are answered to so many clients that do wait."""

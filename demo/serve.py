@@ -12,16 +12,14 @@ import os
 import sys
 import threading
 
-import uvicorn
+from tether.ext.uvicorn import serve
 
 
-def main(module: str, port: int) -> None:
-    """Serve the application of a module until SIGTERM."""
+def main(module: str, port: int) -> int:
+    """Serve the application of a module until SIGTERM, as `tether serve` does."""
     follow_parent()
     app = importlib.import_module(module).app
-    uvicorn.run(
-        app, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5
-    )
+    return serve(lambda: app, port=port, log_level="warning", access_log=False)
 
 
 def follow_parent() -> None:
@@ -36,4 +34,4 @@ def follow_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tether.ext.asgi import ContextMiddleware
+from tether.ext.asgi import ContextMiddleware, Service
 
 SLOWER = 0.05
 
@@ -51,6 +51,6 @@ def serving(behavior: Behavior, *routes: Route) -> ASGIApp:
     """The application: each call ends when its caller's time is over, or it leaves."""
     told = Route("/_behavior", behavior.change, methods=["POST"])
     # trust: the callers are our own gateways, and may say who the user is.
-    return ContextMiddleware(
-        Starlette(routes=[*routes, told]), max_timeout=30.0, trust=True
-    )
+    known = Starlette(routes=[*routes, told])
+    inside = ContextMiddleware(known, max_timeout=30.0, trust=True)
+    return Service(inside, drain=0.0, grace=1.0, hard=1.0, detached=1.0)

@@ -79,7 +79,7 @@ def parse() -> argparse.Namespace:
         help="the one beside the fixed one, BLS; or all, two at a time",
     )
     parser.add_argument(
-        "--seconds", type=number(8, 600), default=52.0, help="of traffic (52)"
+        "--seconds", type=number(8, 600), default=56.0, help="of traffic (56)"
     )
     parser.add_argument(
         "--rate", type=number(1, 5000), help="requests a second (as the machine gives)"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 from demo.load import Answer
-from demo.replay import Look, Record
+from demo.replay import LOOK, Look, Record
 
 BIN = 1.0
 STEADY = 3.0  # seconds for which it must be normal to count as normal
@@ -27,6 +27,7 @@ class Figures:
     prefetched_before: float  # percent of the cart views
     shed: int
     most_tasks: int  # in one pod
+    still_stuck: int  # prefetches before the stop, in all pods
     most_prefetches: int
     most_memory: float  # MiB
     killed: int
@@ -62,6 +63,11 @@ def figures(record: Record) -> Figures:
         ),
         shed=increase(looks, "shed", 0.0, line.end),
         most_tasks=max((one.tasks for one in looks), default=0),
+        still_stuck=sum(
+            one.prefetches
+            for one in looks
+            if line.stop - 2 * LOOK <= one.when < line.stop - LOOK
+        ),
         most_prefetches=max((one.prefetches for one in looks), default=0),
         most_memory=round(max((one.memory for one in looks), default=0.0), 1),
         killed=sum(event.kind == "killed" for event in record.events),

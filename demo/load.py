@@ -36,7 +36,7 @@ class Kind:
 
 
 KINDS = [
-    Kind(CART, 0.70, "GET", lambda n: f"/carts/{n * 7 % data.CARTS}"),
+    Kind(CART, 0.68, "GET", lambda n: f"/carts/{n * 7 % data.CARTS}"),
     Kind("user", 0.10, "GET", lambda n: f"/users/{n * 7 % data.USERS}"),
     Kind("product", 0.08, "GET", lambda n: f"/products/{n % 90 + 1}"),
     Kind("dashboard", 0.02, "GET", lambda _: "/dashboard"),
@@ -44,7 +44,7 @@ KINDS = [
     Kind("report", 0.01, "GET", lambda _: "/report"),
     Kind("checkout", 0.03, "POST", lambda n: f"/checkouts/{n % data.CARTS}/c-{n}"),
     Kind("order", 0.02, "POST", lambda n: f"/orders/o-{n}"),
-    Kind(PAYMENT, 0.03, "POST", lambda n: f"/payments/p-{n}"),
+    Kind(PAYMENT, 0.05, "POST", lambda n: f"/payments/p-{n}"),
 ]
 CARTS = next(kind.share for kind in KINDS if kind.name == CART)
 

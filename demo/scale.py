@@ -38,9 +38,9 @@ class Timeline:
     @staticmethod
     def of(seconds: float) -> Timeline:
         """A replay of this length."""
-        at = seconds / 52.0
+        at = seconds / 56.0
         burst = Burst(13.0 * at, 16.0 * at, TIMES)
-        return Timeline(10.0 * at, burst, 32.0 * at, 48.0 * at, seconds)
+        return Timeline(10.0 * at, burst, 32.0 * at, 52.0 * at, seconds)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ ROWS = {
     "prefetched_before": "prefetched before, %",
     "shed": "prefetches shed",
     "most_prefetches": "prefetches in a pod, most",
+    "still_stuck": "prefetches stuck at the end",
     "most_tasks": "tasks in a pod, most",
     "most_memory": "memory of a pod, most, MiB",
     "killed": "pods killed",

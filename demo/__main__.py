@@ -14,13 +14,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from demo import page, table
-from demo.figures import figures
+from demo.load import Load
 from demo.prefetch import VARIANTS
 from demo.processes import DidNotStartError, halves
 from demo.replay import Record, Replay
 from demo.scale import MIB, Scale, Timeline, scaled
 from demo.shop import UNLIMITED, Shop, shop
-from tether import Context, Group, background, run
+from tether import Context, Group, run
 
 BROKEN, FIXED = "incident", "BLS"
 MEASURED = 2.5  # seconds
@@ -113,10 +113,9 @@ async def replay_all(
     for pair in pairs:
         tell(f"starting two shops: {pair[0]} and {pair[1]}")
         async with AsyncExitStack() as stack:
-            pods = max(options.pods, 1)
             shops = [
                 await stack.enter_async_context(
-                    shop(ctx, variant, folder / variant, cores, pods)
+                    shop(ctx, variant, folder / variant, cores, options.pods)
                 )
                 for variant, cores in zip(pair, halves(), strict=True)
             ]
@@ -130,8 +129,6 @@ async def measure(
     ctx: Context, one: Shop, options: argparse.Namespace, tell: Callable[[str], None]
 ) -> Scale:
     """How much a shop can bear on this machine, with one pod of it."""
-    from demo.load import Load  # noqa: PLC0415
-
     async with Group(ctx) as watchers:
         await one.start_pods(
             ctx, watchers, lambda *_: None, count=1, weight=4096, places=64,
@@ -144,7 +141,12 @@ async def measure(
             await one.stop_pods(stop)
     line = Timeline.of(options.seconds)
     scale = scaled(
-        capacity, base, line, rate=options.rate, pods=options.pods, memory=options.memory
+        capacity,
+        base,
+        line,
+        rate=options.rate,
+        pods=options.pods,
+        memory=options.memory,
     )
     tell(table.of_scale(scale))
     return scale

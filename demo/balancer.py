@@ -1,6 +1,6 @@
 """The load balancer: python -m demo.balancer PORT POD_PORT ...
 
-It hands each connection to the next pod that is well, and asks them all the time whether
+It hands each connection to the next pod that is well, and keeps asking them whether
 they are. When none is, it answers 503 itself; when a pod dies before it has answered,
 502.
 """
@@ -57,7 +57,7 @@ class Client(asyncio.Protocol):
     """The connection of a client, and what it has sent before there was a pod."""
 
     def __init__(self, ctx: Context, pods: Pods) -> None:
-        self._ctx = ctx
+        self._ctx = ctx  # tether: ignore[stored-ctx] the balancer's: it outlives us
         self._pods = pods
         self._sent: list[bytes] = []
         self._pod: asyncio.Transport | None = None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tether import Context
-from tether.ext.sqlite import execute, fetch_all, fetch_one
+from tether.ext.sqlite import execute, fetch_all, fetch_one, guard
 
 USERS = 1000
 PRODUCTS = 100
@@ -42,10 +42,10 @@ class Cart:
     pictures: bytes
 
 
-def create(path: Path, weight: int) -> None:
+def create(ctx: Context, path: Path, weight: int) -> None:
     """Make the file; a cart's pictures have `weight` bytes."""
     db = sqlite3.connect(path)
-    with db:
+    with guard(ctx, db), db:
         db.executescript(SCHEMA)
         users = ((n, f"user {n}") for n in range(USERS))
         db.executemany("insert into users values (?, ?)", users)
@@ -60,7 +60,7 @@ def create(path: Path, weight: int) -> None:
 _of_thread = threading.local()
 
 
-def connection() -> sqlite3.Connection:
+def connection(ctx: Context) -> sqlite3.Connection:
     """This thread's connection."""
     db: sqlite3.Connection | None = getattr(_of_thread, "db", None)
     if db is None:
@@ -68,8 +68,8 @@ def connection() -> sqlite3.Connection:
         db = sqlite3.connect(
             os.environ["DEMO_DATABASE"], check_same_thread=False, isolation_level=None
         )
-        db.execute("pragma cache_size = -200")
-        db.execute("pragma synchronous = normal")
+        execute(ctx, db, "pragma cache_size = -200")
+        execute(ctx, db, "pragma synchronous = normal")
         _of_thread.db = db
     return db
 
@@ -91,14 +91,16 @@ def transaction(ctx: Context, db: sqlite3.Connection) -> Iterator[None]:
 
 def find_user(ctx: Context, user: int) -> dict[str, object] | None:
     """A user, None if there is none; `DeadlineExceeded` says something else."""
-    row = fetch_one(ctx, connection(), "select name from users where id = ?", (user,))
+    row = fetch_one(
+        ctx, connection(ctx), "select name from users where id = ?", (user,)
+    )
     return None if row is None else {"id": user, "name": row[0]}
 
 
 def find_product(ctx: Context, product: int) -> dict[str, object]:
     """A product's info; `KeyError` if there is none."""
     sql = "select name, price from products where id = ?"
-    row = fetch_one(ctx, connection(), sql, (product,))
+    row = fetch_one(ctx, connection(ctx), sql, (product,))
     if row is None:
         raise KeyError(product)
     return {"id": product, "name": row[0], "price": row[1]}
@@ -107,7 +109,7 @@ def find_product(ctx: Context, product: int) -> dict[str, object]:
 def find_cart(ctx: Context, cart: int) -> Cart | None:
     """A cart with its pictures, None if there is none."""
     sql = "select items, data from carts, pictures where id = ?"
-    row = fetch_one(ctx, connection(), sql, (cart,))
+    row = fetch_one(ctx, connection(ctx), sql, (cart,))
     if row is None:
         return None
     items, pictures = row
@@ -118,7 +120,7 @@ def find_cart(ctx: Context, cart: int) -> Cart | None:
 
 def find_prices(ctx: Context) -> list[int]:
     """The prices of all products."""
-    rows = fetch_all(ctx, connection(), "select price from products")
+    rows = fetch_all(ctx, connection(ctx), "select price from products")
     return [int(str(price)) for (price,) in rows]
 
 
@@ -127,7 +129,7 @@ def find_prices(ctx: Context) -> list[int]:
 
 def save_order(ctx: Context, order: str, cart: Cart) -> None:
     """Write an order and what it costs, or nothing."""
-    db = connection()
+    db = connection(ctx)
     with transaction(ctx, db):
         total = sum(int(str(find_product(ctx, item)["price"])) for item in cart.items)
         row = order, cart.id, total
@@ -136,7 +138,7 @@ def save_order(ctx: Context, order: str, cart: Cart) -> None:
 
 def record_payment(ctx: Context, payment: str, user: str) -> None:
     """Write that a payment was captured."""
-    db = connection()
+    db = connection(ctx)
     with transaction(ctx, db):
         row = payment, user
         execute(ctx, db, "insert or ignore into payments values (?, ?)", row)

@@ -40,8 +40,6 @@ async def get_json(port: int, path: str) -> dict[str, Any]:
 
 async def post_json(port: int, path: str, content: object) -> None:
     """Tell a server something; `OSError` if it does not take it."""
-    status, body = await request(
-        port, "POST", path, body=json.dumps(content).encode()
-    )
+    status, body = await request(port, "POST", path, body=json.dumps(content).encode())
     if status >= 300:
         raise OSError(f"{path} answered {status}: {body.decode(errors='replace')}")

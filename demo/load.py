@@ -8,7 +8,6 @@ in sending it, that counts as well, and is not left out (the coordinated omissio
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -120,7 +119,9 @@ class Load:
         """One client with one request."""
         number = next(self._numbers)
         path = kind.path(number)
-        headers = f"{TIMEOUT}X-Request-ID: {kind.name}-{number}\r\nX-User: u{number}\r\n"
+        headers = (
+            f"{TIMEOUT}X-Request-ID: {kind.name}-{number}\r\nX-User: u{number}\r\n"
+        )
         status = 0
         try:
             with ctx.with_timeout(PATIENCE):

@@ -18,7 +18,7 @@ from tether import Context, DeadlineExceeded, WaitGroup, current, to_thread
 
 log = logging.getLogger(__name__)
 
-# -- the budget: 3000 ms the client, 1500 ms we, 400, 500 and 800 ms the steps -----------
+# -- the budget: 3000 ms the client, 1500 ms we, 400, 500, 800 ms the steps ------------
 
 
 async def post_checkout(request: Request) -> Response:
@@ -70,7 +70,7 @@ async def post_order(request: Request) -> Response:
     return JSONResponse({"order": order}, 201)
 
 
-# -- a promise: 202 now, and the money later ---------------------------------------------
+# -- a promise: 202 now, and the money later -------------------------------------------
 
 
 async def post_payment(request: Request) -> Response:
@@ -88,6 +88,6 @@ async def capture(ctx: Context, services: Services, payment: str) -> None:
         await send(ctx, services.payment, f"/captures/{payment}")
         user = ctx.value(USER, "nobody")
         await to_thread(ctx, data.record_payment, payment, user)
-    except (httpx.HTTPError, DeadlineExceeded) as exc:
-        log.error("payment %s was promised and not captured: %s", payment, exc)
+    except (httpx.HTTPError, DeadlineExceeded):
+        log.exception("payment %s was promised and not captured", payment)
         raise

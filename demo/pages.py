@@ -42,7 +42,7 @@ async def get_user(request: Request) -> Response:
     return JSONResponse(user)
 
 
-# -- the page of the incident: it begins something and does not wait for it -------------
+# -- the page of the incident: it begins something and does not wait for it ------------
 
 
 async def get_cart(request: Request) -> Response:
@@ -98,7 +98,7 @@ async def get_dashboard(request: Request) -> Response:
     return JSONResponse({"parts": known, "missing": len(work.errors)})
 
 
-# -- many things, a few at a time -------------------------------------------------------
+# -- many things, a few at a time ------------------------------------------------------
 
 
 async def get_stocks(request: Request) -> Response:
@@ -112,18 +112,17 @@ async def get_stocks(request: Request) -> Response:
     return JSONResponse([stock.result() for stock in stocks])
 
 
-# -- a loop that computes ---------------------------------------------------------------
+# -- a loop that computes --------------------------------------------------------------
 
 
 def median_price(ctx: Context, rounds: int) -> int:
     prices = data.find_prices(ctx)
-    done = 0
+    number = 0
     try:
-        for done, _ in enumerate(ctx.poll(range(rounds), every=100), start=1):
-            prices.append(prices[0])
-            del prices[0]
+        for number in ctx.poll(range(rounds), every=100):
+            prices[number % len(prices)] += number % 3
     except ContextError:
-        log.warning("the report was ended at item %d of %d", done, rounds)
+        log.warning("the report was ended at item %d", number)
         raise
     return sorted(prices)[len(prices) // 2]
 

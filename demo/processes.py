@@ -1,8 +1,8 @@
 """The processes of the demo: how one is started, looked at and ended.
 
 None outlives the demo. A process is ended by us; if we cannot any more, because we were
-killed, it notices by its standard input (see `demo.serve`). It has a session of its own,
-so that Ctrl-C reaches us alone and we end the others in order.
+killed, it notices by its standard input (see `demo.serve`). It has a session of its
+own, so that Ctrl-C reaches us alone and we end the others in order.
 """
 
 from __future__ import annotations

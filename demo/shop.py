@@ -12,7 +12,7 @@ from demo import data
 from demo.http import post_json, request
 from demo.processes import Child, DidNotStartError, free_ports
 from demo.supervisor import Pod
-from tether import Context, DeadlineExceeded, Group
+from tether import Context, DeadlineExceeded, Group, to_thread
 
 SERVICES = ["recommendations", "reviews", "inventory", "payment"]
 READY_WITHIN = 40.0
@@ -25,6 +25,7 @@ class Shop:
     """What the demo has to do with a shop."""
 
     def __init__(self, variant: str, folder: Path, cores: set[int], pods: int) -> None:
+        folder.mkdir()
         self.variant = variant
         self.pods: list[Pod] = []
         self._folder = folder
@@ -67,7 +68,7 @@ class Shop:
         """Start so many pods, and wait until the balancer has them."""
         self._database = self._folder / f"shop-{weight}.db"
         if not self._database.exists():
-            data.create(self._database, weight)
+            await to_thread(ctx, data.create, self._database, weight)
         env = {
             f"DEMO_{name.upper()}": f"http://127.0.0.1:{port}"
             for name, port in self._services.items()
@@ -87,7 +88,9 @@ class Shop:
             watchers.go(pod.watch, tell)
         async with Group(ctx) as group:
             for pod in self.pods:
-                group.go(_answers, pod.port, "/readyz", lambda status: status == 200, pod)
+                group.go(
+                    _answers, pod.port, "/readyz", lambda status: status == 200, pod
+                )
             group.go(_answers, self.port, "/users/1", lambda status: status == 200)
 
     async def degrade(self, latency: float) -> None:
@@ -120,8 +123,7 @@ class Shop:
 async def shop(
     ctx: Context, variant: str, folder: Path, cores: set[int], pods: int
 ) -> AsyncIterator[Shop]:
-    """A block with a shop whose pods are still to be started; it ends with the block."""
-    folder.mkdir()
+    """A block with a shop, its pods still to be started; it ends with the block."""
     made = Shop(variant, folder, cores, pods)
     try:
         await made.open(ctx)

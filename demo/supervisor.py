@@ -1,8 +1,9 @@
-"""The supervisor of the pods of a shop: it starts them, limits their memory, restarts them.
+"""The supervisor of the pods: starts them, limits their memory, restarts them.
 
-The limit is on what a pod has in memory (RSS), looked at ten times a second, and whoever
-is above is killed: as a container's limit does it. RLIMIT_AS would limit addresses, most
-of which nobody uses, and would end in a MemoryError somewhere in the pod, not in a kill.
+The limit is on what a pod has in memory (RSS), looked at ten times a second; whoever is
+above is killed, as a container's limit does it. RLIMIT_AS would limit addresses, most
+of which nobody uses, and would end in a MemoryError somewhere in the pod, not in a
+kill.
 """
 
 from __future__ import annotations
@@ -69,5 +70,3 @@ class Pod:
         self._wanted = False
         if self.child is not None and not self.child.is_over():
             self.child.kill()
-
-

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from demo.figures import figures, percentile, roots
 from demo.replay import Record
 from demo.scale import MEMORY, PLACES, PODS, RATE, Scale
+from demo.verdict import promises, shortfalls
 
 ROWS = {
     "requests": "requests",
@@ -90,6 +93,14 @@ def of(records: list[Record]) -> str:
     for key, name in ROWS.items():
         cells = ("never" if one[key] is None else f"{one[key]:g}" for one in columns)
         lines.append(f"{name:{width}}" + "".join(f"{cell:>10}" for cell in cells))
+    for record in records:
+        said = "; ".join(shortfalls(record)) or "nothing"
+        lines += ["", *wrap(f"{record.variant} falls short in: {said}.", 78)]
+    lines.append("")
+    lines += [
+        f"{'yes' if kept else 'NO ':3}  {said}"
+        for said, kept in promises(records).items()
+    ]
     return "\n".join(lines)
 
 
@@ -97,9 +108,11 @@ def as_json(records: list[Record]) -> dict[str, object]:
     """The same for programs."""
     return {
         "scale": records[0].scale.told,
+        "promises": promises(records),
         "variants": {
             record.variant: {
                 **figures(record).told,
+                "falls short in": shortfalls(record),
                 "roots": [
                     {"root": root, "line": where, "tasks": n}
                     for root, where, n in roots(record)

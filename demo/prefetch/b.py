@@ -1,7 +1,7 @@
 """B: a context of its own. It is handed to the client; the sleep knows nothing of it.
 
-When the 800 ms are over the call ends, and each further one ends at once. The loop takes
-that for a failure, sleeps, and tries again: for ever.
+When the 800 ms are over the call ends, and each further one ends at once. The loop
+takes that for a failure, sleeps, and tries again: for ever.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """BS: a context of its own, handed to the client, and a semaphore that sheds.
 
 The loop of B never ends once its context has, and here it has a place. When all places
-are taken by such loops nothing is fetched any more, until somebody restarts the service.
+are taken by such loops nothing is fetched any more, until somebody restarts the pod.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """L: every wait listens. What it has to listen to is the request, and that is over.
 
-The request ends when it is answered, which takes some milliseconds. So nothing piles up,
-and hardly a recommendation is ever fetched.
+The request ends when it is answered, which takes some milliseconds. So nothing piles
+up, and hardly a recommendation is ever fetched.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""LS: every wait listens, and a semaphore sheds. The context ends with the service only.
+"""LS: every wait listens, and a semaphore sheds. The context ends with the service.
 
 Detached work with an owner, as it should be, and a stop that is clean. But nothing says
 how long a piece may take: it holds its place until the other side is well again.

@@ -1,7 +1,7 @@
 """S: a semaphore that sheds. Memory is safe; the places are taken by what does not end.
 
-Whoever has a place keeps it through calls that hang and sleeps of ten seconds, until the
-other side is well again and the sleep is over. All others are shed meanwhile.
+Whoever has a place keeps it through calls that hang and sleeps of ten seconds, until
+the other side is well again and the sleep is over. All others are shed meanwhile.
 """
 
 from __future__ import annotations

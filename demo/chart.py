@@ -9,8 +9,9 @@ from html import escape
 
 from demo.scale import Timeline
 
-WIDTH, HEIGHT = 940.0, 168.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 96.0, 26.0, 20.0
+WIDTH, INNER = 940.0, 140.0
+LEFT, RIGHT, ABOVE, BELOW = 52.0, 84.0, 26.0, 8.0
+ROW = 15.0  # of a text
 
 Point = tuple[float, float]
 
@@ -44,17 +45,17 @@ def draw(chart: Chart, line: Timeline, *, ticks: bool) -> str:
     if chart.limit:
         values.append(chart.limit[0])
     step, top = _grid(max(values, default=1.0) or 1.0)
-    height = HEIGHT + (BOTTOM if ticks else 0.0)
-    inner = HEIGHT - TOP
+    above = ABOVE + ROW * len({row for _, row, _ in chart.notes})
+    height = above + INNER + BELOW + (ROW if ticks else 0.0)
 
     def x(when: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * when / line.end
 
     def y(value: float) -> float:
-        return TOP + inner * (1.0 - value / top)
+        return above + INNER * (1.0 - value / top)
 
     box = f'viewBox="0 0 {WIDTH:g} {height:g}" aria-label="{escape(chart.title)}"'
-    parts = [f'<svg role="img" {box}>', _behind(line, x, inner)]
+    parts = [f'<svg role="img" {box}>', _behind(line, x, above)]
     value = 0.0
     while value <= top * 1.001:
         parts.append(
@@ -91,14 +92,14 @@ def draw(chart: Chart, line: Timeline, *, ticks: bool) -> str:
             f'<path d="M{x(when) - 5:.1f} {y(top) + 3:.1f}l10 10m0 -10l-10 10"/></g>'
         )
     parts += [
-        f'<text class="note" x="{x(when) + 5:.1f}" y="{TOP + 13 + 15 * row:.1f}">'
+        f'<text class="note" x="{x(when) + 5:.1f}" y="{above - 6 - ROW * row:.1f}">'
         f"{escape(said)}</text>"
         for when, row, said in chart.notes
     ]
     if ticks:
         for second in range(0, int(line.end) + 1, 10 if line.end > 30 else 5):
             parts.append(
-                f'<text class="tick" x="{x(second):.1f}" y="{HEIGHT + 16:.1f}"'
+                f'<text class="tick" x="{x(second):.1f}" y="{above + INNER + 17:.1f}"'
                 f' text-anchor="middle">{second} s</text>'
             )
     return "".join([*parts, "</svg>"])
@@ -133,18 +134,18 @@ def _grid(most: float) -> tuple[float, float]:
         step *= 10.0
 
 
-def _behind(line: Timeline, x: Callable[[float], float], inner: float) -> str:
+def _behind(line: Timeline, x: Callable[[float], float], above: float) -> str:
     def band(kind: str, begin: float, end: float) -> str:
         return (
-            f'<rect class="{kind}" x="{x(begin):.1f}" y="{TOP}"'
-            f' width="{x(end) - x(begin):.1f}" height="{inner}"/>'
+            f'<rect class="{kind}" x="{x(begin):.1f}" y="{above}"'
+            f' width="{x(end) - x(begin):.1f}" height="{INNER}"/>'
         )
 
     return (
         band("band", line.degraded, line.recovered)
         + band("burst", line.burst.begin, line.burst.end)
         + f'<line class="stop" x1="{x(line.stop):.1f}" x2="{x(line.stop):.1f}"'
-        f' y1="{TOP}" y2="{TOP + inner}"/>'
+        f' y1="{above}" y2="{above + INNER}"/>'
     )
 
 
@@ -178,14 +179,12 @@ def _bars(
 
 def _labels(series: list[Series], right: float, y: Callable[[float], float]) -> str:
     """Each name at the end of its line, none upon another."""
-    parts, last = [], -100.0
+    parts, floor = [], y(0.0) + ROW
     named = [one for one in series if one.label and one.points]
-    known = [(y(_last(one)), one) for one in named]
-    for at, one in sorted(known, key=lambda pair: pair[0]):
-        at = max(at, last + 15.0)  # noqa: PLW2901
-        last = at
+    for one in sorted(named, key=_last):  # the lowest first, each above the last
+        floor = min(y(_last(one)), floor - ROW)
         parts.append(
-            f'<text class="label {one.who}" x="{right + 6:.1f}" y="{at + 4:.1f}">'
+            f'<text class="label {one.who}" x="{right + 6:.1f}" y="{floor + 4:.1f}">'
             f"{escape(one.label)}</text>"
         )
     return "".join(parts)

@@ -53,9 +53,9 @@ def _head(one: Record, two: Record) -> str:
     return (
         "<header><h1>The incident, replayed</h1><p>The same shop twice, under the same"
         " requests. The service for recommendations degrades from 30 ms to 9 s, and"
-        " every cart view prefetches from it. <b class=then>"
-        f"{title(one)}</b> and <b class=now>{title(two)}</b> differ in the prefetch"
-        " alone.</p></header>"
+        " every cart view prefetches from it. Only the prefetch differs: "
+        f"<b class=then>{title(one)}</b>, and <b class=now>{title(two)}</b>."
+        "</p></header>"
     )
 
 
@@ -92,10 +92,10 @@ def _charts(one: Record, two: Record, names: dict[str, str]) -> list[str]:
         if event.kind == "killed"
     ]
     notes = [
-        (line.degraded, 0, "recommendations take 9 s"),
-        (line.burst.begin, 1, f"{line.burst.times:g} times the cart views"),
-        (line.recovered, 0, "recovered"),
-        (line.stop, 0, "SIGTERM"),
+        (line.degraded, 1, "recommendations take 9 s"),
+        (line.burst.begin, 0, f"{line.burst.times:g} times the cart views"),
+        (line.recovered, 1, "recovered"),
+        (line.stop, 1, "SIGTERM"),
     ]
     tasks = [
         Series(names[one.variant], tasks_of(one), one.variant),
@@ -110,10 +110,7 @@ def _charts(one: Record, two: Record, names: dict[str, str]) -> list[str]:
         Series(names[record.variant], _latency(record), record.variant)
         for record in (one, two)
     ]
-    errors = [
-        Series(names[record.variant], _errors(record), record.variant)
-        for record in (one, two)
-    ]
+    errors = [Series(names[record.variant], _errors(record)) for record in (one, two)]
     limit = one.scale.memory, f"limit: {one.scale.memory:g} MiB"
     charts = [
         Chart("Tasks", "in all pods of a shop", tasks, notes=notes),

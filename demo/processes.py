@@ -14,8 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tether import Context
-
 ROOT = Path(__file__).parents[1]
 PORTS = range(20_000, 32_000)  # below those that systems give to clients
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -54,8 +52,8 @@ class Child:
     def memory(self) -> int:
         """The bytes it has in memory: what the limit of a container counts."""
         try:
-            statm = Path(f"/proc/{self.pid}/statm").read_text()
-        except FileNotFoundError:
+            statm = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii")
+        except OSError:
             return self._ask_ps()
         return int(statm.split()[1]) * PAGE
 
@@ -72,37 +70,27 @@ class Child:
     def kill(self) -> None:
         """End it here and now."""
         self._process.kill()
-        self._process.wait()
-        self._close()
-
-    async def ended(self, ctx: Context) -> int:
-        """Its status, when it has ended; the error of `ctx` if that ends before."""
-        while (status := self._process.poll()) is None:
-            await ctx.sleep_async(0.02)
-        self._close()
-        return status
+        self._process.communicate()  # closes the pipe as well
 
     def said(self) -> str:
         """The last of what it has logged."""
         return self._log.read_text(errors="replace")[-2000:]
 
-    def _close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+
+_untried = iter(random.sample(PORTS, len(PORTS)))
 
 
 def free_ports(count: int) -> list[int]:
-    """So many ports that nobody uses now."""
+    """So many ports that nobody uses now, none of which was given before."""
     found: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
+    while len(found) < count:
+        port = next(_untried)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
         found.append(port)
-        if len(found) == count:
-            break
     return found
 
 

@@ -13,8 +13,8 @@ from demo.load import CART, NO_BURST, Answer, Burst, Kind, Load, arrivals
 from demo.replay import Event, Look, Record
 from demo.scale import PLACES, RATE, Timeline, scaled
 from demo.verdict import promises, shortfalls
-from tether import background
 from tests.loops import Run
+from tether import background
 
 LINE = Timeline.of(56.0)
 SCALE = scaled(200.0, 50.0, LINE, rate=None, pods=2, memory=None)
@@ -26,8 +26,9 @@ def record(variant: str = "BLS") -> Record:
     for step in range(112):
         when = step / 2
         for pod in range(2):
-            counts = {"views": step * 10, "prefetched": step * 10}
-            made.looks.append(Look(when, pod, 60.0, up=True, pid=1, tasks=9, **counts))
+            n = step * 10
+            look = Look(when, pod, 60.0, up=True, pid=1, views=n, prefetched=n)
+            made.looks.append(look)
         made.load.answers += [Answer(CART, when, 0.01, 200)] * 10
     return made
 

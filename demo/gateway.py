@@ -6,7 +6,6 @@ request's context around it all, and the stop in order.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,13 +26,6 @@ from demo.pages import (
 from demo.prefetch import Recommended, variant
 from tether import WaitGroup, background
 from tether.ext.asgi import ContextMiddleware, Service
-from tether.ext.logging import install
-
-install()  # request id and remaining time in every record
-logging.basicConfig(
-    format="%(asctime)s %(levelname)s [%(request_id)s, %(remaining).2f s] %(message)s"
-)
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
 Prefetches = variant(os.environ.get("DEMO_PREFETCH", "BLS"))
 LIMIT = int(os.environ.get("DEMO_LIMIT", "256"))

@@ -8,16 +8,23 @@ closed, and so are we.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import threading
 
+from tether.ext.logging import install
 from tether.ext.uvicorn import serve
+
+FORMAT = "%(asctime)s %(levelname)s [%(request_id)s, %(remaining).2f s] %(message)s"
 
 
 def main(module: str, port: int) -> int:
     """Serve the application of a module until SIGTERM, as `tether serve` does."""
     follow_parent()
+    install()  # request id and remaining time in every record
+    logging.basicConfig(format=FORMAT, level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
     app = importlib.import_module(module).app
     return serve(lambda: app, port=port, log_level="warning", access_log=False)
 

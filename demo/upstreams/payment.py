@@ -6,6 +6,7 @@ It knows which payments were captured, and for whom: `GET /captures`.
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,6 +16,7 @@ from demo.services import USER
 from demo.upstreams.behavior import Behavior, serving
 from tether import current
 
+log = logging.getLogger(__name__)
 CAPTURE = 1.5  # seconds
 
 behavior = Behavior(0.06)
@@ -22,8 +24,10 @@ captured: dict[str, str] = {}
 
 
 async def post_charge(request: Request) -> Response:
+    order = request.path_params["order"]
+    log.info("charging order %s", order)  # the record has what was left on arrival
     await behavior.take()
-    return JSONResponse({"charged": request.path_params["order"]}, 201)
+    return JSONResponse({"charged": order}, 201)
 
 
 async def post_capture(request: Request) -> Response:

@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 RATE, PODS, MEMORY, PLACES = 800.0, 4, 512.0, 256
 SLOW = 9.0  # seconds
 # The demo.
-SHARE = 0.22  # of what the machine gives
+SHARE = 0.16  # of what the machine gives
 SLOWEST, FASTEST = 8.0, 100.0  # requests a second
 HEADROOM = 40.0  # MiB that stuck prefetches may take
 CALL = 48 * 1024  # bytes that a stuck one holds beside its cart

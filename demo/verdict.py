@@ -31,7 +31,7 @@ def shortfalls(record: Record) -> list[str]:
             f"on a good day {seen.prefetched_before:.0f} % of the carts had their"
             " recommendations: the others were canceled with the request"
         )
-    elif seen.most_prefetches > places:
+    elif seen.most_prefetches > places and not seen.killed:
         found.append(
             f"up to {seen.most_prefetches} prefetches at a time in a pod, where there"
             f" should be {places}: as many as the traffic brings"

@@ -19,7 +19,7 @@ from tether import current
 log = logging.getLogger(__name__)
 CAPTURE = 1.5  # seconds
 
-behavior = Behavior(0.06)
+behavior = Behavior(0.1)
 captured: dict[str, str] = {}
 
 

@@ -61,6 +61,22 @@ def test_first_it_is_not_ready_then_deaf_then_it_waits_and_then_it_ends(
     assert "Traceback" not in served.log
 
 
+def test_the_part_of_a_next_request_does_not_keep_a_connection(tmp_path: Path) -> None:
+    options = ("--drain", "0", "--grace", "60", "--header-timeout", "3600")
+    with serving(tmp_path, *options) as served:
+        both = b"GET /gated HTTP/1.1\r\nHost: test\r\n\r\nGET /quick HTTP/1.1\r\nHo"
+        with served.ask(both) as connection:
+            served.until_said("gated")
+            served.process.send_signal(signal.SIGTERM)
+            served.until_deaf()
+            served.open_gate()
+            received = b""
+            while piece := connection.recv(65536):
+                received += piece
+            assert b"connection: close" in received
+        assert served.end() == 0
+
+
 def test_a_response_during_the_drain_sends_its_client_elsewhere(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "3", "--grace", "60") as served:
         served.process.send_signal(signal.SIGTERM)

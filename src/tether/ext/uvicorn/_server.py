@@ -92,7 +92,10 @@ class _Server(Server):
             listener.close()
         loop = asyncio.get_running_loop()
         for connection in waiting:
-            await loop.connect_accepted_socket(self._protocol, connection)
+            try:
+                await loop.connect_accepted_socket(self._protocol, connection)
+            except OSError:
+                connection.close()  # gone meanwhile
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:

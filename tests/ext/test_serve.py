@@ -61,6 +61,22 @@ def test_first_it_is_not_ready_then_deaf_then_it_waits_and_then_it_ends(
     assert "Traceback" not in served.log
 
 
+def test_the_part_of_a_next_request_does_not_keep_a_connection(tmp_path: Path) -> None:
+    options = ("--drain", "0", "--grace", "60", "--header-timeout", "3600")
+    with serving(tmp_path, *options) as served:
+        both = b"GET /gated HTTP/1.1\r\nHost: test\r\n\r\nGET /quick HTTP/1.1\r\nHo"
+        with served.ask(both) as connection:
+            served.until_said("gated")
+            served.process.send_signal(signal.SIGTERM)
+            served.until_deaf()
+            served.open_gate()
+            received = b""
+            while piece := connection.recv(65536):
+                received += piece
+            assert b"connection: close" in received
+        assert served.end() == 0
+
+
 def test_a_response_during_the_drain_sends_its_client_elsewhere(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "3", "--grace", "60") as served:
         served.process.send_signal(signal.SIGTERM)
@@ -295,11 +311,12 @@ def test_what_a_worker_has_cut_off_is_the_status_of_the_parent(tmp_path: Path) -
 
 
 class Load:
-    """Clients that go on until the server is gone, and count what they see."""
+    """Clients as behind a balancer: they go on for as long as the service is ready."""
 
     def __init__(self, served: Process, most: int) -> None:
         self.served = served
         self.left = most
+        self.ready = True
         self.answered = 0
         self.dropped: list[str] = []
         self._lock = threading.Lock()
@@ -318,33 +335,31 @@ class Load:
                 self.dropped.append(f"{how}: {outcome!r}")
         return b"connection: close" not in outcome
 
+    def balancer(self) -> None:
+        while self.served.answer("/readyz")[0] == 200:
+            pass
+        self.ready = False
+
     def new_connections(self) -> None:
-        while self._next():
-            try:
-                connection = self.served.ask(b"")
-            except ConnectionError:
-                return
-            with connection:
-                connection.sendall(get("/moment"))
-                self._note(whole(connection), "new")
+        while self.ready and self._next():
+            with self.served.ask(b"") as connection:
+                self._note(whole(connection, get("/moment")), "new")
 
     def kept_connections(self) -> None:
-        while self.left > 0:
-            try:
-                connection = self.served.ask(b"")
-            except ConnectionError:
-                return
-            with connection:
-                while self._next():
-                    connection.sendall(b"GET /moment HTTP/1.1\r\nHost: test\r\n\r\n")
-                    if not self._note(whole(connection), "kept"):
-                        break
+        while self.ready and self._next():
+            with self.served.ask(b"") as connection:
+                while self._note(whole(connection, KEEP), "kept") and self._next():
+                    pass
 
 
-def whole(connection: socket.socket) -> bytes:
-    """One response, as far as it comes."""
+KEEP = b"GET /moment HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+def whole(connection: socket.socket, request: bytes) -> bytes:
+    """Its response, as far as it comes."""
     received = b""
     try:
+        connection.sendall(request)
         while not received.endswith(b'"moment"'):
             piece = connection.recv(65536)
             if not piece:
@@ -355,12 +370,16 @@ def whole(connection: socket.socket) -> bytes:
     return received
 
 
-def test_nothing_that_was_accepted_is_dropped_under_load(tmp_path: Path) -> None:
-    options = ("--drain", "1", "--grace", "60")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nothing_that_was_accepted_is_dropped_under_load(
+    tmp_path: Path, workers: str
+) -> None:
+    options = ("--workers", workers, "--drain", "1", "--grace", "60")
     with serving(tmp_path, *options) as served:
-        load = Load(served, most=3000)
+        load = Load(served, most=10_000)
         works: list[Callable[[], None]] = [load.new_connections, load.kept_connections]
-        clients = [threading.Thread(target=work) for work in works * 6]
+        works = [*works * 6, load.balancer]
+        clients = [threading.Thread(target=work) for work in works]
         for client in clients:
             client.start()
         until(lambda: load.answered > 100, "they are at it", LONG)
@@ -368,7 +387,7 @@ def test_nothing_that_was_accepted_is_dropped_under_load(tmp_path: Path) -> None
         for client in clients:
             client.join(LONG)
         assert served.end() == 0
-    assert load.left > 0, "the load ended before the server"
+    assert load.left > 0, "the load ended before the service did"
     assert not load.dropped
     assert load.answered > 100
 

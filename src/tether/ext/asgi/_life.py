@@ -24,9 +24,7 @@ class Life:
         self._send = send
         self._heard = False  # the application, of the startup
         self._up = False  # it has started
-        self._ended = (
-            False  # it has said how its startup or its shutdown failed or ended
-        )
+        self._ended = False  # it has said so, or that it could not start
         self._asking: asyncio.Task[Message] | None = None
 
     async def run(self, scope: Connection) -> None:

@@ -41,7 +41,7 @@ from tether._program import GLANCE, is_idle, say, write
 from tether.signals import TERMINATING, Handlers, Signaled, name_of, others
 
 PATIENCE = 3.0  # seconds in which a server that has nothing left to do is to say so
-ECHO = 0.02
+ECHO = 0.02  # seconds in which the same signal only tells again
 OPEN = "the server, which waits for connections to close"
 
 

@@ -65,13 +65,16 @@ class Heads(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Called by the server when it stops."""
-        if self._timer is None:
+        if self._timer is None or self._is_at_work():
             super().shutdown()  # type: ignore[misc]
             return
         self._stopping = True
         when = min(self._timer.when(), self.loop.time() + LINGER)
         self._disarm()
         self._arm(when - self.loop.time())
+
+    def _is_at_work(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _arm(self, seconds: float) -> None:
         self._timer = self.loop.call_later(seconds, self._too_slow)
@@ -86,8 +89,8 @@ class Heads(asyncio.Protocol):
         self._timer = None
         if self.transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._arm(self.seconds)  # of the next request, while one is at work
+        if self._is_at_work():
+            self._arm(self.seconds)  # it is the head of the next request
             return
         if self._begun:
             self.transport.write(TOO_SLOW)
@@ -110,9 +113,7 @@ if FAST:
         _body = False
 
         def _waits(self) -> bool:
-            return self._head or not (
-                self._body or (self.cycle and not self.cycle.response_complete)
-            )
+            return self._head or not (self._body or self._is_at_work())
 
         def on_message_begin(self) -> None:
             self._head = True

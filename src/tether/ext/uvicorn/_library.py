@@ -7,7 +7,7 @@ try:
     from uvicorn.config import STARTUP_FAILURE
     from uvicorn.protocols.http.h11_impl import H11Protocol
     from uvicorn.server import ServerState
-    from uvicorn.supervisors import Multiprocess
+    from uvicorn.supervisors import Multiprocess, multiprocess
 except ImportError as error:
     raise ImportError(
         "tether.ext.uvicorn needs uvicorn: pip install uvicorn"
@@ -29,4 +29,5 @@ __all__ = [
     "Multiprocess",
     "Server",
     "ServerState",
+    "multiprocess",
 ]

@@ -17,7 +17,7 @@ from tether._program import write
 from tether.signals import TERMINATING, name_of
 
 from . import _heads
-from ._library import STARTUP_FAILURE, Config, Multiprocess, Server
+from ._library import STARTUP_FAILURE, Config, Multiprocess, Server, multiprocess
 
 # Seconds in which the same signal is no second one: `timeout` and some init programs
 # signal a process and then its group.
@@ -64,6 +64,8 @@ def serve(
         server = _Server(config)
         server.run()
         return 0 if server.started else STARTUP_FAILURE
+    # The supervisor makes its workers by this name, and can be told in no other way.
+    multiprocess.Process = _Worker  # type: ignore[misc]
     supervisor = _Workers(config, [config.bind_socket()])
     supervisor.run()
     return supervisor.status()
@@ -90,7 +92,10 @@ class _Server(Server):
             listener.close()
         loop = asyncio.get_running_loop()
         for connection in waiting:
-            await loop.connect_accepted_socket(self._protocol, connection)
+            try:
+                await loop.connect_accepted_socket(self._protocol, connection)
+            except OSError:
+                connection.close()  # gone meanwhile
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
@@ -109,6 +114,17 @@ def _accepted_by(listener: socket.socket) -> Iterator[socket.socket]:
             return
         connection.setblocking(False)
         yield connection
+
+
+@final
+class _Worker(multiprocess.Process):
+    """One of several processes, with this server instead of uvicorn's."""
+
+    @property
+    def server(self) -> Server:
+        if self._server is None:
+            self._server = _Server(self.config)
+        return self._server
 
 
 @final
@@ -146,6 +162,5 @@ class _Workers(Multiprocess):
 
     def status(self) -> int:
         """What the process is to end with, when all workers have."""
-        # Negative: the signal that stopped it, which uvicorn raises again at the end.
         codes = [worker.exitcode or 0 for worker in self.processes]
         return max(0, *codes)

@@ -10,7 +10,10 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from demo import services, watch
@@ -24,7 +27,7 @@ from demo.pages import (
     get_user,
 )
 from demo.prefetch import Recommended, variant
-from tether import WaitGroup, background
+from tether import DeadlineExceeded, WaitGroup, background
 from tether.ext.asgi import ContextMiddleware, Service
 
 Prefetches = variant(os.environ.get("DEMO_PREFETCH", "BLS"))
@@ -43,6 +46,17 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
             yield  # payments are waited for before this goes on: see Service
 
 
+def too_late(_: Request, exc: Exception) -> Response:
+    """A step has had its time; the request's own end is answered by the middleware."""
+    assert isinstance(exc, DeadlineExceeded)
+    return JSONResponse({"error": exc.detail}, 504)
+
+
+def not_answered(_: Request, exc: Exception) -> Response:
+    """A service behind has failed."""
+    return JSONResponse({"error": str(exc)}, 502)
+
+
 shop = Starlette(
     routes=[
         Route("/users/{id:int}", get_user),
@@ -56,6 +70,7 @@ shop = Starlette(
         Route("/payments/{id}", post_payment, methods=["POST"]),
     ],
     lifespan=lifespan,
+    exception_handlers={DeadlineExceeded: too_late, httpx.HTTPError: not_answered},
 )
 
 

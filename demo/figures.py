@@ -24,6 +24,8 @@ class Figures:
     p50: float  # ms
     p99_before: float
     p99_degraded: float
+    late_before: float  # p99 of how late a request was sent: the machine, not the shop
+    late_degraded: float
     prefetched_before: float  # percent of the cart views
     shed: int
     most_tasks: int  # in one pod
@@ -58,6 +60,8 @@ def figures(record: Record) -> Figures:
         p50=percentile(before, 0.5),
         p99_before=percentile(before, 0.99),
         p99_degraded=percentile(degraded, 0.99),
+        late_before=percentile(before, 0.99, "late"),
+        late_degraded=percentile(degraded, 0.99, "late"),
         prefetched_before=round(
             100.0 * share(looks, 0.2 * line.degraded, line.degraded), 1
         ),
@@ -77,9 +81,9 @@ def figures(record: Record) -> Figures:
     )
 
 
-def percentile(answers: Iterable[Answer], share: float) -> float:
+def percentile(answers: Iterable[Answer], share: float, name: str = "seconds") -> float:
     """In ms; what was not answered took as long as its client waited."""
-    times = sorted(one.seconds for one in answers)
+    times: list[float] = sorted(getattr(one, name) for one in answers)
     if not times:
         return 0.0
     return round(times[min(len(times) - 1, int(len(times) * share))] * 1000.0, 1)

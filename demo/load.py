@@ -56,6 +56,7 @@ class Answer:
     due: float
     seconds: float
     status: int
+    late: float = 0.0  # of the seconds: those before it was sent at all
 
     @property
     def failed(self) -> bool:
@@ -117,7 +118,7 @@ class Load:
 
     async def one(self, ctx: Context, kind: Kind, due: float) -> None:
         """One client with one request."""
-        number = next(self._numbers)
+        number, late = next(self._numbers), time.monotonic() - due
         path = kind.path(number)
         headers = (
             f"{TIMEOUT}X-Request-ID: {kind.name}-{number}\r\nX-User: u{number}\r\n"
@@ -132,7 +133,7 @@ class Load:
         if kind.name == PAYMENT and status == 202:
             self.promised[path.rpartition("/")[2]] = now
         since = due - self._began
-        self.answers.append(Answer(kind.name, since, now - due, status))
+        self.answers.append(Answer(kind.name, since, now - due, status, late))
 
     async def measure(self, ctx: Context, clients: int, seconds: float) -> float:
         """How many requests a second are answered to so many clients that do wait."""

@@ -18,8 +18,8 @@ MIB = 1024 * 1024
 RATE, PODS, MEMORY, PLACES = 800.0, 4, 512.0, 256
 SLOW = 9.0  # seconds
 # The demo.
-SHARE = 0.16  # of what the machine gives
-SLOWEST, FASTEST = 8.0, 100.0  # requests a second
+SHARE = 0.11  # of what the machine gives: it may give less in the next minute
+SLOWEST, FASTEST = 8.0, 60.0  # requests a second
 HEADROOM = 40.0  # MiB that stuck prefetches may take
 CALL = 48 * 1024  # bytes that a stuck one holds beside its cart
 TIMES = 2.5

@@ -16,6 +16,8 @@ ROWS = {
     "p50": "p50 before, ms",
     "p99_before": "p99 before, ms",
     "p99_degraded": "p99 degraded, ms",
+    "late_before": "p99 sent late before, ms",
+    "late_degraded": "p99 sent late degraded, ms",
     "prefetched_before": "prefetched before, %",
     "shed": "prefetches shed",
     "most_prefetches": "prefetches in a pod, most",

@@ -78,7 +78,7 @@ def gateway_with(
             shop.state.prefetches = variant("BLS")(service, recommended, 4)
             shop.state.views = shop.state.shed = 0
             app = ContextMiddleware(shop, timeout=3.0)
-            transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
+            transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(
                 transport=transport, base_url="http://shop"
             ) as client:

@@ -43,6 +43,7 @@ LIBRARIES = {
     "ext.logging": set(),
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},
+    "ext.uvicorn": {"h11", "uvicorn"},
     "ext.wsgi": set(),
 }
 
@@ -99,7 +100,9 @@ def allowed(module: str) -> set[str]:
     if me == "vet":
         return {"vet"}
     if me == "cli":
-        return {"", *CORE, "testing", "vet", "debug", "cli"}
+        # Of the integrations those that it puts together: uvicorn and an ASGI service.
+        served = {"ext.asgi", "ext.uvicorn"}
+        return {"", *CORE, "testing", "vet", "debug", "cli", *served}
     assert me.split(".")[0] in TOOLS, f"{module} has no place yet: give it one here"
     return {"", *CORE, me}
 

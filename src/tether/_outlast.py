@@ -7,11 +7,17 @@ wait and the result is handed over: the polite rule for what takes longer than a
 
 from __future__ import annotations
 
-from typing import final
+import asyncio
+import sys
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar, final
 
-from ._interrupt import Stack
-from ._loops import Task, states
+from ._interrupt import Stack, _anyio_scope
+from ._loops import Task, current_task, states
 from ._tree import Node
+
+T = TypeVar("T")
 
 
 @final
@@ -52,3 +58,43 @@ class Outlast:
                     self._task.uncancel()
         stack.reckon()
         stack._fire()
+
+
+async def outlasting(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which runs to its end whatever happens to this task.
+
+    For what must not be left half done: a commit, a roll-back. It runs in a task of its
+    own, so no end of a block around this one and no anyio scope reaches it, and has to
+    limit its time by itself. A cancel of somebody else's is raised afterwards, in place
+    of the result; the end of a block strikes at the next wait.
+    """
+    task = current_task()
+    assert task is not None
+    before = Outlast(task)
+    canceled: asyncio.CancelledError | None = None
+    working = asyncio.ensure_future(work)
+    try:
+        with _anyio_shield(task):
+            while not working.done():
+                try:
+                    await asyncio.wait((working,))
+                except asyncio.CancelledError as exc:
+                    canceled = exc
+        if canceled is not None:
+            if not before.only_ours():
+                failed = None if working.cancelled() else working.exception()
+                raise canceled from failed
+            before.take_back()
+        return working.result()
+    finally:
+        canceled = None  # its traceback holds this frame
+        del working
+
+
+def _anyio_shield(task: Task) -> AbstractContextManager[object]:
+    # A canceled scope of anyio's would cancel again in each turn of the loop.
+    if _anyio_scope(task) is None:
+        return nullcontext()
+    shield: AbstractContextManager[object]
+    shield = sys.modules["anyio"].CancelScope(shield=True)
+    return shield

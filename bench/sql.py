@@ -13,7 +13,7 @@ from itertools import count
 from time import perf_counter_ns as now
 from typing import Any
 
-from bench._measure import Bar, Case, Effort, Side, Where
+from bench._measure import Case, Effort, Side, Where
 from tests.ext.postgres import server
 from tests.ext.stacks import Asyncpg, Stack, Tasks, Threads, drive
 from tether import ContextError, Scope, background
@@ -150,7 +150,7 @@ def stopping_sides(end: str) -> Iterator[Side]:
         async def work(n: int, make: Callable[[], Stack] = make) -> list[int]:
             return await stopped(make(), n, end)
 
-        yield Side(name, running(where, work), where)
+        yield Side(f"tether, {name}", running(where, work), where)
 
 
 async def only_the_waiting(n: int) -> list[int]:
@@ -212,6 +212,7 @@ def late_tether(n: int) -> list[int]:
             except ContextError:
                 pass
             killed += not survives(conn)
+    assert killed == 0, f"{killed} innocent statements were killed"
     return [killed]
 
 
@@ -301,13 +302,13 @@ def cases(effort: Effort) -> list[Case]:
     found = [
         Case(
             "from the deadline until it is gone from pg_stat_activity",
-            "psycopg, threads",
+            "tether, psycopg, threads",
             [*by_deadline, waiting],
             n=runs,
         ),
         Case(
             "from cancel() until it is gone from pg_stat_activity",
-            "psycopg, threads",
+            "tether, psycopg, threads",
             [*by_cancel],
             n=runs,
         ),
@@ -316,7 +317,7 @@ def cases(effort: Effort) -> list[Case]:
             "cancel_safe, nobody waits for it",
             [
                 Side("cancel_safe, nobody waits for it", late_plain),
-                Side("tether", late_tether, bars=(Bar(0),)),
+                Side("tether", late_tether),
             ],
             unit="count",
             n=races,

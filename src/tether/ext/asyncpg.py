@@ -43,7 +43,7 @@ from tether import Context, ContextError
 from tether._calls import instead_of, translating
 from tether._errors import CommitUnknown
 from tether._line import context_
-from tether._outlast import apart, outlasting
+from tether._outlast import apart, at_once, outlasting
 from tether._postgres import Asyncpg
 from tether._stopping import GRACE, stopping
 
@@ -137,7 +137,7 @@ async def _call(
     ask: Callable[[Connection], Awaitable[T]],
 ) -> T:
     async def alone(scope: Context) -> T:
-        async with _lent(scope, source) as conn:
+        async with _lent(scope, source, alone=True) as conn:
             async with stopping(scope, _peer(conn)):
                 return await ask(conn)
 
@@ -319,7 +319,9 @@ def _terminate(conn: Connection) -> None:
 
 
 @asynccontextmanager
-async def _lent(ctx: Context, source: Connection | Pool) -> AsyncIterator[Connection]:
+async def _lent(
+    ctx: Context, source: Connection | Pool, *, alone: bool = False
+) -> AsyncIterator[Connection]:
     if not isinstance(source, asyncpg.Pool):
         yield cast(Connection, source)
         return
@@ -328,7 +330,7 @@ async def _lent(ctx: Context, source: Connection | Pool) -> AsyncIterator[Connec
     try:
         yield conn
     finally:
-        await outlasting(_give_back(source, conn))
+        await (at_once if alone else outlasting)(_give_back(source, conn))
 
 
 async def _give_back(pool: Any, conn: Any) -> None:

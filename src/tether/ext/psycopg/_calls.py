@@ -115,7 +115,7 @@ async def _call_async(
     ask: Callable[[AsyncConnection[R]], Awaitable[T]],
 ) -> T:
     async def alone(scope: Context) -> T:
-        async with lent_async(scope, source) as conn:
+        async with lent_async(scope, source, alone=True) as conn:
             if conn is source or conn.autocommit:
                 async with stopping(scope, Psycopg(conn)):
                     return await ask(conn)

@@ -124,7 +124,8 @@ async def apart(ctx: Context, work: Callable[[Context], Coroutine[Any, Any, T]])
     that have to talk to their server to stop, and lose the connection if they are
     interrupted while they do; anyio interrupts again and again.
     """
-    scope = ctx.with_cancel()
+    # Not entered: it would interrupt this task, which waits for the other.
+    scope = ctx.with_cancel()  # tether: ignore[scope-without-with]
     try:
         return await outlasting(work(scope), scope.cancel)
     except ContextError as exc:

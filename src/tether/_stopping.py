@@ -115,7 +115,10 @@ class stopping:  # noqa: N801
 
     async def __aenter__(self) -> None:
         self._begin(self._ctx)
-        above = self._ctx if self._interrupt else self._ctx.without_cancel()
+        above = self._ctx
+        if not self._interrupt:
+            # Only for the block, which is told of the end in another way.
+            above = above.without_cancel()  # tether: ignore[detached-without-limit]
         around = self._around = above.with_cancel()
         try:
             around.__enter__()

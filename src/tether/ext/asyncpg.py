@@ -68,7 +68,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-C = TypeVar("C", bound="Connection")
+_C = TypeVar("_C", bound="Connection")
 
 ROLL_BACK = 1.0  # seconds for the roll-back
 AGAIN, AGAIN_AT_MOST = 0.02, 0.1  # seconds between two requests to stop
@@ -141,8 +141,17 @@ async def _call(
             async with stopping(scope, _peer(conn)):
                 return await ask(conn)
 
-    context_(name, ctx)
+    _check(name, ctx, source)
     return await apart(ctx, alone)
+
+
+def _check(name: str, ctx: Context, source: object) -> None:
+    context_(name, ctx)
+    lent = asyncpg.pool.PoolConnectionProxy
+    if not isinstance(source, asyncpg.Connection | asyncpg.Pool | lent):
+        raise TypeError(
+            f"{name}() takes a connection of asyncpg or a pool of them, not {source!r}"
+        )
 
 
 def _peer(conn: Any) -> Asyncpg:
@@ -152,20 +161,20 @@ def _peer(conn: Any) -> Asyncpg:
     return Asyncpg(raw)
 
 
-def guard(ctx: Context, conn: C) -> AbstractAsyncContextManager[C]:
+def guard(ctx: Context, conn: _C) -> AbstractAsyncContextManager[_C]:
     """A block in which whatever runs on `conn` ends when `ctx` ends.
 
     It says nothing of transactions: one that is open then has failed, and is still to
     be rolled back.
     """
-    context_("guard", ctx)
+    _check("guard", ctx, conn)
     if isinstance(conn, asyncpg.Pool):
         raise TypeError("guard() takes a connection; for a pool there is transaction()")
     return _guarded(ctx, conn)
 
 
 @asynccontextmanager
-async def _guarded(ctx: Context, conn: C) -> AsyncIterator[C]:
+async def _guarded(ctx: Context, conn: _C) -> AsyncIterator[_C]:
     ctx.check()
     with _translating(ctx), ctx.with_cancel():
         try:
@@ -224,7 +233,7 @@ def transaction(
     what is left of `ctx` and so many seconds more. It works without us, for the day on
     which this process or the network stands still, and costs a round trip.
     """
-    context_("transaction", ctx)
+    _check("transaction", ctx, source)
     return _transaction(ctx, source, belt)
 
 

@@ -128,7 +128,8 @@ def _fetch_elsewhere(
         return wait_for(waiting, answer)
     except BaseException:
         if not decided.acquire(blocking=False):
-            pool.putconn(answer.result())  # it came at the same moment
+            # It came at the same moment, or comes within this one.
+            answer.add_done_callback(lambda done: pool.putconn(done.result()))
         raise
 
 

@@ -133,7 +133,10 @@ async def apart(ctx: Context, work: Callable[[Context], Coroutine[Any, Any, T]])
         claimed = None if end is None else claim(end)
         if claimed is None:
             raise
-        raise claimed from exc.__cause__
+        try:
+            raise claimed from exc.__cause__
+        finally:
+            del claimed  # its traceback holds this frame
     finally:
         scope.cancel()
 

@@ -50,7 +50,9 @@ class Psycopg:
         answered: Future[None] = Future()
 
         def ask() -> None:
-            asking = loop.create_task(self._conn.cancel_safe(timeout=seconds))
+            # It gives up before we do, and so is over when the block is left.
+            cancel = self._conn.cancel_safe(timeout=seconds * 0.8)
+            asking = loop.create_task(cancel)
             asking.add_done_callback(told)
 
         def told(asking: Task) -> None:

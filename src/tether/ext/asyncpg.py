@@ -41,6 +41,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from tether import Context, ContextError
 from tether._calls import instead_of, translating
+from tether._current import var as current
 from tether._errors import CommitUnknown
 from tether._line import context_
 from tether._outlast import apart, at_once, outlasting
@@ -137,6 +138,7 @@ async def _call(
     ask: Callable[[Connection], Awaitable[T]],
 ) -> T:
     async def alone(scope: Context) -> T:
+        current.set(None)  # asyncpg's timers keep the variables of a task for minutes
         async with _lent(scope, source, alone=True) as conn:
             async with stopping(scope, _peer(conn)):
                 return await ask(conn)
@@ -212,6 +214,8 @@ async def _settle(conn: Any) -> None:
         pass  # it has answered, is closed, or in use by somebody else
     except OSError:  # TimeoutError, too
         _terminate(conn)
+    finally:
+        del waits  # its error holds this frame
 
 
 # -- transactions --------------------------------------------------------------------
@@ -343,6 +347,7 @@ async def _lent(
 
 
 async def _give_back(pool: Any, conn: Any) -> None:
+    current.set(None)  # as in `_call`
     try:
         await pool.release(conn, timeout=GRACE)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

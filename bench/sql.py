@@ -1,4 +1,4 @@
-"""A statement is canceled: until PostgreSQL has stopped, ns; and what it costs."""
+"""A statement is canceled: until PostgreSQL has stopped, ns; and its CPU before."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from itertools import count
 from time import perf_counter_ns as now
+from time import thread_time_ns as cpu
 from typing import Any
 
 from bench._measure import Case, Effort, Side, Where
@@ -237,9 +238,9 @@ def survives(conn: Any) -> bool:
 
 @asynccontextmanager
 async def timed(n: int, took: list[int]) -> AsyncIterator[range]:
-    began = now()
+    began = cpu()
     yield range(n)
-    took.append(now() - began)
+    took.append(cpu() - began)
 
 
 async def plainly(stack: Stack, n: int, pooled: bool) -> int:
@@ -274,7 +275,7 @@ async def with_tether(stack: Stack, n: int, pooled: bool) -> int:
     return took[0]
 
 
-def cost(name: str, *, pooled: bool) -> Case:
+def cost(name: str, n: int, *, pooled: bool) -> Case:
     make, where = stacks()[name]
 
     async def plain(n: int) -> int:
@@ -285,18 +286,20 @@ def cost(name: str, *, pooled: bool) -> Case:
 
     on = "of a pool" if pooled else "of one connection"
     return Case(
-        f"select 1 {on}, {name}",
+        f"CPU of the calling thread: select 1 {on}, {name}",
         "plain",
         [
             Side("plain", running(where, plain), where),
             Side("tether", running(where, ours), where),
         ],
+        n=n,  # opening the connection would calibrate it
     )
 
 
 def cases(effort: Effort) -> list[Case]:
     runs = 25 if effort.large else 1  # in at least two rounds
     races = 1000 if effort.large else 10
+    statements = 500 if effort.large else 5
     by_deadline, by_cancel = stopping_sides("deadline"), stopping_sides("cancel")
     waiting = Side(TO_THREAD, only_the_waiting, "asyncio")
     found = [
@@ -324,5 +327,5 @@ def cases(effort: Effort) -> list[Case]:
         ),
     ]
     for name in ("psycopg, threads", "psycopg, asyncio", "asyncpg, asyncio"):
-        found += [cost(name, pooled=pooled) for pooled in (False, True)]
+        found += [cost(name, statements, pooled=pooled) for pooled in (False, True)]
     return found

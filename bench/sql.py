@@ -128,6 +128,34 @@ async def stopped(stack: Stack, n: int, end: str) -> list[int]:
     return took
 
 
+# -- the whole chain -----------------------------------------------------------------
+
+
+def hung_up(path: str) -> Callable[[int], list[int]]:
+    def run(n: int) -> list[int]:
+        import psycopg
+
+        from tests.ext.chain import service
+        from tests.ext.serving import get
+
+        took: list[int] = []
+        spy = Spy()
+        with psycopg.connect(url(), autocommit=True) as conn:
+            conn.execute("create table if not exists orders (i int)")
+        with service(server()) as served:
+            for _ in range(n):
+                mark = f"mark-{next(_marks)}."
+                client = served.ask(get(f"{path}?mark={mark}"))
+                spy.until(mark, sees=True)
+                began = now()
+                client.close()
+                took.append(spy.until(mark, sees=False) - began)
+        spy.close()
+        return took
+
+    return run
+
+
 def stacks() -> dict[str, tuple[Callable[[], Stack], Where]]:
     return {
         "psycopg, threads": (lambda: Threads(server()), "thread"),
@@ -313,6 +341,15 @@ def cases(effort: Effort) -> list[Case]:
             "from cancel() until it is gone from pg_stat_activity",
             "tether, psycopg, threads",
             [*by_cancel],
+            n=runs,
+        ),
+        Case(
+            "from the client's hanging up, uvicorn and FastAPI in between",
+            "tether, async def endpoint",
+            [
+                Side("tether, async def endpoint", hung_up("/coroutine")),
+                Side("tether, def endpoint", hung_up("/function")),
+            ],
             n=runs,
         ),
         Case(

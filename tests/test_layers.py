@@ -30,7 +30,8 @@ CORE = [
         "_group",
         "_waitgroup",
     ],
-    *["_live", "signals", "_listener", "_program", "_run", "_calls", "wire"],
+    *["_live", "signals", "_listener", "_program", "_run"],
+    *["_calls", "_stopping", "_postgres", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
 TOOLS = ["ext", "testing", "vet", "debug"]
@@ -41,6 +42,7 @@ LIBRARIES = {
     "ext.asgi": set(),
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
+    "ext.psycopg": {"psycopg", "psycopg_pool"},
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},
     "ext.uvicorn": {"h11", "uvicorn"},

@@ -19,6 +19,7 @@ A map of the package, in the order in which to read it:
     _group _waitgroup              Group, WaitGroup
     _behalf                        blocks that an integration opens for other code
     _calls wire                    what calls to other services need; what they carry
+    _stopping _postgres            what a server runs for us, and how it is stopped
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
     vet/ cli/                      the linter; the command line

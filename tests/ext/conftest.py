@@ -1,4 +1,4 @@
-"""Fixtures of the clients' tests."""
+"""Fixtures of the integrations' tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ext.postgres import Server, server
 from tests.ext.upstream import Authority, Upstream, upstream
 
 
@@ -28,3 +29,9 @@ def any_up(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Ups
     tls = authority.server if request.param == "https" else None
     with upstream(tls) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Server:
+    """A PostgreSQL."""
+    return server()

@@ -27,6 +27,7 @@ A map of the package, in the order in which to read it:
 
 from ._context import Context as Context
 from ._errors import Canceled as Canceled
+from ._errors import ClientDisconnected as ClientDisconnected
 from ._errors import Closed as Closed
 from ._errors import ContextError as ContextError
 from ._errors import DeadlineExceeded as DeadlineExceeded
@@ -52,6 +53,7 @@ from ._waitgroup import WaitGroup as WaitGroup
 __all__ = [
     "Abandoned",
     "Canceled",
+    "ClientDisconnected",
     "Closed",
     "Context",
     "ContextError",

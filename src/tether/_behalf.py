@@ -38,14 +38,15 @@ def begin(
     seconds: float | None,
     label: str,
     site: tuple[CodeType, int],
+    cause: BaseException | None = None,
 ) -> Scope:
     """A scope below `parent` whose block is open since the instant `since`.
 
     Leave it with `__exit__`. `site` is the code and the instruction that its errors
-    name.
+    name, `cause` what they give as the reason for its time.
     """
     when = INF if seconds is None else since + seconds
-    return derive_at(parent, since, when, label, site)
+    return derive_at(parent, since, when, cause, label, site)
 
 
 def bind(scope: Scope, loop: Loop, task: Task, *, first: bool) -> None:

@@ -5,6 +5,7 @@
     └── DeadlineExceeded(TimeoutError)    "context deadline exceeded"
     Closed(Exception)                     "the queue is closed"
     CommitUnknown(Exception)              a transaction that is perhaps committed
+    ClientDisconnected(Exception)         "the client closed its connection"
 
 `str(exc)` is Go's text, always the same, so that logs can be searched for it. What
 happened to whom is `exc.detail`, which is worked out when somebody asks: most of
@@ -178,6 +179,7 @@ COMMIT_UNKNOWN = (
     "been committed or not: look before you do it again"
 )
 QUEUE_CLOSED = "the queue is closed"
+CLIENT_LEFT = "the client closed its connection"
 
 
 def report(exc: BaseException) -> None:
@@ -276,4 +278,14 @@ class CommitUnknown(Exception):
     """
 
     def __init__(self, text: str = COMMIT_UNKNOWN) -> None:
+        super().__init__(text)
+
+
+class ClientDisconnected(Exception):
+    """The client closed its connection: the `cause()` of a request that it ended.
+
+    It is never raised: what is raised is `Canceled`, from this one.
+    """
+
+    def __init__(self, text: str = CLIENT_LEFT) -> None:
         super().__init__(text)

@@ -477,11 +477,16 @@ def _derive(
 
 
 def derive_at(
-    parent: Context, since: float, when: float, label: str, site: tuple[CodeType, int]
+    parent: Context,
+    since: float,
+    when: float,
+    cause: BaseException | None,
+    label: str,
+    site: tuple[CodeType, int],
 ) -> Scope:
     """A scope below `parent` as if it had been derived and entered at `since`."""
     made = cast(_Made, _adopt(parent))
-    scope = _derive(made, since, when, when - since, None, label, _frame(0))
+    scope = _derive(made, since, when, when - since, cause, label, _frame(0))
     scope._code, scope._lasti = site
     scope._token = NO_TOKEN
     scope._state = ENTERED

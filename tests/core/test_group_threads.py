@@ -130,12 +130,20 @@ def blocked(ctx):
         raise
 
 ready, main = threading.Event(), threading.get_ident()
+stat = f"/proc/self/task/{threading.get_native_id()}/stat"
+def is_blocked():
+    if sys._current_frames()[main].f_code.co_name != "block":
+        return False
+    with open(stat) as file:
+        return file.read().rpartition(")")[2].split()[0] == "S"
 def press():
     ready.wait()
-    # A signal that meets a thread on its way into a lock is seen after the lock.
-    while sys._current_frames()[main].f_code.co_name != "block":
-        time.sleep(0.001)
-    time.sleep(0.05)
+    # A signal that meets a thread on its way into a lock is seen after the lock. One
+    # that sleeps although nobody has the interpreter for so long is in it.
+    looks = 0
+    while looks < 20:
+        time.sleep(0.005)
+        looks = looks + 1 if is_blocked() else 0
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=press).start()
 try:

@@ -19,8 +19,16 @@ from starlette.routing import Route
 from tests.core.support import LONG, here
 from tests.ext.test_asgi_messages import DISCONNECT, OK, Server, eventually, raw
 from tests.loops import Run
-from tether import Canceled, Context, DeadlineExceeded, Key, background, current
-from tether.ext.asgi import ClientDisconnected, ContextMiddleware, _request
+from tether import (
+    Canceled,
+    ClientDisconnected,
+    Context,
+    DeadlineExceeded,
+    Key,
+    background,
+    current,
+)
+from tether.ext.asgi import ContextMiddleware, _request
 
 KEY: Key[str] = Key("key")
 LAST = {"type": "http.response.body", "body": b"done"}
@@ -356,7 +364,8 @@ def test_what_it_sends_to_complete_a_response_that_was_cut_off_is_dropped(
 
         server = Server()
         await server.run(Listening(handler), 0.05)
-        assert server.sent == [OK]
+        [start] = server.sent
+        assert start["type"] == OK["type"]
 
     run(main)
 

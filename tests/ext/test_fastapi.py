@@ -12,8 +12,8 @@ from fastapi import BackgroundTasks, Depends, FastAPI, WebSocket
 from websockets.sync.client import connect
 
 from tests.ext.serving import Served, get, serve, until
-from tether import Context, DeadlineExceeded, background, current
-from tether.ext.asgi import ClientDisconnected, ContextMiddleware
+from tether import ClientDisconnected, Context, DeadlineExceeded, background, current
+from tether.ext.asgi import ContextMiddleware
 from tether.ext.fastapi import Ctx, request_context
 
 log: list[object] = []

@@ -20,8 +20,16 @@ import pytest
 from werkzeug.test import Client
 
 from tests.ext.serving import until
-from tether import Canceled, Context, DeadlineExceeded, Scope, background, current
-from tether.ext.wsgi import ClientDisconnected, ContextWSGI, _sockets
+from tether import (
+    Canceled,
+    ClientDisconnected,
+    Context,
+    DeadlineExceeded,
+    Scope,
+    background,
+    current,
+)
+from tether.ext.wsgi import ContextWSGI, _sockets
 
 OK = ("200 OK", [("Content-Type", "text/plain")])
 
@@ -38,6 +46,7 @@ class Server:
         }
         setup_testing_defaults(self.environ)
         self.told: list[Any] = []  # what start_response() was called with
+        self.headers: dict[str, str] = {}
         self.sent = b""
         self.body: Any = app(self.environ, self.start_response)
 
@@ -48,6 +57,7 @@ class Server:
             raise exc_info[1]
         assert not self.told
         self.told.append(status)
+        self.headers = dict(headers)
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -530,7 +540,6 @@ def test_its_cause_says_so() -> None:
         assert server.run() == ("200 OK", b"all the same")
     assert isinstance(seen[0].err(), Canceled)
     assert isinstance(seen[0].cause(), ClientDisconnected)
-    assert ClientDisconnected.__module__ == "tether.ext.wsgi"
 
 
 def test_a_response_goes_on_when_its_client_is_gone_and_it_does_not_mind() -> None:

@@ -8,6 +8,11 @@ its current `await`, and whatever was given the context ends with it. Out of tim
 answered with 504, and with 503 if the service stops; once the response has begun, the
 connection is closed instead.
 
+A request begins with what its caller has left and with its id, as `tether.wire` reads
+them, and the response carries that id. Both count from everybody: the time, because it
+can only be shorter than ours; the id, because it is only a name. Values count from
+callers that are trusted.
+
 What costs a request something is kept from those that end within some milliseconds:
 they have no task, no timer, and no context unless they ask for it. For a longer one a
 task listens to the server, never more than one message ahead of the application, and
@@ -31,6 +36,6 @@ A map, in the order in which to read it:
 """
 
 from ._middleware import ContextMiddleware
-from ._types import ASGIApp, ClientDisconnected, Connection
+from ._types import ASGIApp, Connection
 
-__all__ = ["ASGIApp", "ClientDisconnected", "Connection", "ContextMiddleware"]
+__all__ = ["ASGIApp", "Connection", "ContextMiddleware"]

@@ -15,13 +15,24 @@ from tether._current import var as _current
 from tether._interrupt import stack_of
 from tether._loops import running_loop, task_of
 from tether._tree import GIL
+from tether.wire import ACCEPTED, Arrived, Inbound, request_id
 
 from . import _websocket
 from ._lookout import QUICK, Lookout
 from ._request import STOPPED, TOO_LATE, Request, respond
-from ._types import ASGIApp, Connection, Receive, Send, label_of
+from ._types import (
+    NAME,
+    ASGIApp,
+    Connection,
+    Headers,
+    Receive,
+    Send,
+    headers_of,
+    label_of,
+)
 
 Timeout: TypeAlias = float | Callable[[Connection], float | None] | None
+Trust: TypeAlias = bool | Callable[[Connection], bool]
 
 _Task = asyncio.Task
 _new = object.__new__
@@ -40,6 +51,14 @@ class ContextMiddleware:
     answered 504 at once. What runs after the response (Starlette's background tasks) is
     not bound by it: there `current()` has the values of the request and no end.
 
+    A caller that says how much time it has left (`tether.wire`, by one of the headers
+    `accepted`) can only shorten that; one that has none to speak of is answered 504.
+    Where there is no `timeout`, `max_timeout` is the most that a caller can ask for.
+    The request has the caller's `X-Request-ID`, or a new one, under
+    `tether.wire.REQUEST_ID` and on its response. `trust`, True or a function of the
+    connection, says whose other values are believed: those whose `Key` has a name on
+    the wire. By default nobody's.
+
     `base` is what all requests are derived from. When it ends, because the service
     stops, they end; those that come later are answered 503.
 
@@ -52,6 +71,9 @@ class ContextMiddleware:
         app: ASGIApp,
         timeout: Timeout = None,
         *,
+        max_timeout: float | None = None,
+        trust: Trust = False,
+        accepted: tuple[str, ...] = ACCEPTED,
         base: Context | None = None,
     ) -> None:
         if timeout is not None and not callable(timeout):
@@ -62,13 +84,22 @@ class ContextMiddleware:
                 )
         if base is not None and not isinstance(base, Context):
             raise TypeError(f"base is a Context, not {base!r}")
+        if not isinstance(trust, bool) and not callable(trust):
+            raise TypeError(f"trust is True, False or a function, not {trust!r}")
         self.app = app
         self.timeout = timeout
         self._seconds = None if callable(timeout) else timeout
         self.base = _BACKGROUND if base is None else base
         frame = sys._getframe(1)
         self.site = frame.f_code, frame.f_lasti  # of whoever has set the timeout
-        self._plain = base is None and (timeout is None or not self._is_short(timeout))
+        self.trust = trust
+        self._inbound = Inbound(max_timeout=max_timeout, accepted=accepted)
+        self._told = {NAME, *(name.lower().encode() for name in accepted)}
+        self._plain = (
+            base is None
+            and trust is False
+            and (timeout is None or not self._is_short(timeout))
+        )
         self._lookout: Lookout | None = None
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
@@ -88,12 +119,25 @@ class ContextMiddleware:
         request.server_receive = receive
         request.server_send = send
         request.variables = copy_context()
-        if not self._plain and not await self._admit(request):
-            return
+        if not self._plain:
+            if not await self._admit(request):
+                return
+        else:
+            told = self._told
+            headers: Headers = scope["headers"]  # type: ignore[assignment]
+            for name, _ in headers:
+                if name in told:
+                    if not await self._admit(request):
+                        return
+                    break
+            else:
+                request.ident = request_id()
         around = _current_get()
         if around is not None:
             if isinstance(around, Pending):
                 around._tether_context()
+            if isinstance(around, Request) and request.arrived is None:
+                request.ident = around.ident  # it is a part of the same request
             if stack_of(loop, task).blocks:
                 request.open(first=False)
         lookout = self._lookout
@@ -122,22 +166,36 @@ class ContextMiddleware:
 
     async def _admit(self, request: Request) -> bool:
         """Set the time of a request; False if it has been answered instead."""
+        seconds = request.seconds
         if callable(self.timeout):
             seconds = self.timeout(request.connection)
-            request.seconds = None if seconds is None else seconds_("timeout", seconds)
-        seconds = request.seconds
+            seconds = None if seconds is None else seconds_("timeout", seconds)
+        arrived = self._arrived(request.connection)
+        if arrived.timeout is not None:
+            if seconds is None or arrived.timeout < seconds:
+                seconds = arrived.timeout
+            else:
+                arrived = arrived._replace(cause=None)
+        request.seconds, request.arrived = seconds, arrived
+        request.ident = arrived.request_id
         error = self.base.err()
         if isinstance(error, DeadlineExceeded) or (
             seconds is not None and seconds <= 0.0
         ):
-            await respond(request.server_send, *TOO_LATE)
+            await respond(request.server_send, *TOO_LATE, request.ident)
             return False
         if error is not None:
-            await respond(request.server_send, *STOPPED)
+            await respond(request.server_send, *STOPPED, request.ident)
             return False
         if seconds is not None and self._is_short(seconds):
             request.open(first=False)
         return True
+
+    def _arrived(self, connection: Connection) -> Arrived:
+        """What the caller says, as far as it is believed."""
+        trust = self.trust
+        trusted = trust if isinstance(trust, bool) else trust(connection) is True
+        return self._inbound.read(headers_of(connection), trusted=trusted)
 
     @staticmethod
     def _is_short(timeout: Timeout) -> bool:
@@ -156,5 +214,7 @@ class ContextMiddleware:
             # interrupted.
             await asyncio.create_task(self(scope, receive, send))
         else:
-            ctx = self.base.with_cancel(label=label_of("WS", scope))
-            await _websocket.serve(self.app, ctx, scope, receive, send)
+            arrived = self._arrived(scope)
+            ctx = arrived.onto(self.base).with_cancel(label=label_of("WS", scope))
+            ident = arrived.request_id
+            await _websocket.serve(self.app, ctx, ident, scope, receive, send)

@@ -25,22 +25,24 @@ from collections.abc import Awaitable
 from contextvars import Context as Variables
 from typing import TYPE_CHECKING, final
 
-from tether import Context, DeadlineExceeded, Scope
+from tether import ClientDisconnected, Context, DeadlineExceeded, Scope
 from tether._behalf import begin, bind, hold, let_go, release, tells_of
 from tether._current import Pending
 from tether._loops import call_soon, running_loop, task_of
 from tether._tree import GIL, lock
+from tether.wire import Arrived
 
 from ._inbox import Inbox
 from ._types import (
+    NAME,
     Connection,
     Message,
     Receive,
     Send,
     Task,
-    client_left,
     expects_continue,
     label_of,
+    named,
     tells_of_client,
 )
 
@@ -80,10 +82,12 @@ class Request(Pending):
     _watched = False  # the end of the scope will be told to _over
     _told = False  # the application, that the client has left, though it has not
     inbox: Inbox | None = None
+    arrived: Arrived | None = None  # what the caller said, if anything
 
     # Set by the middleware, which saves the call of a constructor.
     since: float  # when it began
     seconds: float | None  # that it may take
+    ident: str  # its id, the caller's or a new one
     middleware: ContextMiddleware
     task: Task
     connection: Connection
@@ -107,8 +111,9 @@ class Request(Pending):
         scope = self.scope
         if scope is None:
             label = label_of(self.connection["method"], self.connection)
-            base, site = self.middleware.base, self.middleware.site
-            scope = begin(base, self.since, self.seconds, label, site)
+            arrived = self.arrived or Arrived(None, self.ident)
+            base, site = arrived.onto(self.middleware.base), self.middleware.site
+            scope = begin(base, self.since, self.seconds, label, site, arrived.cause)
             with lock:
                 if self.scope is None:
                     self.scope = scope
@@ -205,6 +210,7 @@ class Request(Pending):
             if "trailers" in message:
                 self._trailers = bool(message["trailers"])
             self.started = True
+            message = named(message, self.ident)
         elif kind == "http.response.trailers" and not message.get("more_trailers"):
             return self._send_last(message)
         return self.server_send(message)
@@ -264,7 +270,7 @@ class Request(Pending):
         If it had begun to, the server closes the connection.
         """
         if self.verdict is not None and not self.started:
-            await respond(self.server_send, *self.verdict)
+            await respond(self.server_send, *self.verdict, self.ident)
 
     # -- listening -------------------------------------------------------------
 
@@ -298,7 +304,7 @@ class Request(Pending):
             self._cancel()
 
     def _cancel(self) -> None:
-        self.open().cancel(client_left())
+        self.open().cancel(ClientDisconnected())
 
 
 def has_run_out(exc: BaseException | None) -> bool:
@@ -308,11 +314,12 @@ def has_run_out(exc: BaseException | None) -> bool:
     return isinstance(exc, DeadlineExceeded)
 
 
-async def respond(send: Send, status: int, body: bytes) -> None:
+async def respond(send: Send, status: int, body: bytes, ident: str) -> None:
     """Send a whole response."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(body)),
+        (NAME, ident.encode()),
     ]
     try:
         await send(

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 Message: TypeAlias = MutableMapping[str, object]
 Connection: TypeAlias = MutableMapping[str, object]  # what ASGI calls the scope
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Connection, Receive, Send], Awaitable[None]]
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 Task: TypeAlias = asyncio.Task[object]
 
-
-class ClientDisconnected(Exception):
-    """The client closed its connection: the cause of the request's cancel."""
-
-
-def client_left() -> ClientDisconnected:
-    return ClientDisconnected("the client closed its connection")
+NAME = b"x-request-id"
 
 
 def tells_of_client(exc: BaseException) -> bool:
@@ -39,10 +34,26 @@ def label_of(method: object, connection: Connection) -> str:
     return label
 
 
+def headers_of(connection: Connection) -> Headers:
+    return connection.get("headers", ())  # type: ignore[return-value]
+
+
+def named(message: Message, ident: str) -> Message:
+    """The start of a response with the id of its request, unless it has one.
+
+    A copy: an application may send the same message again and again.
+    """
+    # No cast(): it is a call.
+    headers: Headers = message.get("headers", ())  # type: ignore[assignment]
+    for name, _ in headers:
+        if name == NAME:
+            return message
+    return {**message, "headers": [*headers, (NAME, ident.encode())]}
+
+
 def expects_continue(connection: Connection) -> bool:
     """Whether the client waits to be told to send its body."""
-    headers = cast("Iterable[tuple[bytes, bytes]]", connection["headers"])
     return any(
         name.lower() == b"expect" and value.lower() == b"100-continue"
-        for name, value in headers
+        for name, value in headers_of(connection)
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from tether import ContextError, Scope
+from tether import ClientDisconnected, ContextError, Scope
 from tether._behalf import release, tells_of
 
-from ._types import ASGIApp, Connection, Message, Receive, Send, client_left
+from ._types import ASGIApp, Connection, Message, Receive, Send, named
 
 GOING_AWAY = 1001
 
 
 async def serve(
-    app: ASGIApp, ctx: Scope, connection: Connection, receive: Receive, send: Send
+    app: ASGIApp,
+    ctx: Scope,
+    ident: str,
+    connection: Connection,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """Run the application with `ctx` as the context of the connection.
 
@@ -27,12 +32,14 @@ async def serve(
         if message["type"] == "websocket.disconnect":
             over = True
             release(ctx)
-            ctx.cancel(client_left())
+            ctx.cancel(ClientDisconnected())
         return message
 
     async def note(message: Message) -> None:
         nonlocal over
         over = over or message["type"] == "websocket.close"
+        if message["type"] == "websocket.accept":
+            message = named(message, ident)
         await send(message)
 
     try:

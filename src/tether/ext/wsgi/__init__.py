@@ -4,8 +4,11 @@
     application = ContextWSGI(get_wsgi_application(), timeout=30.0)  # Django
 
 In a view `tether.current()` is the request's scope, and still is while the server goes
-through a streamed response. A view runs in a thread, where nothing can be interrupted
-from outside: what ends is whatever was given the context.
+through a streamed response. It begins with what the caller has left and with its id, as
+`tether.wire` reads them, and the response carries that id.
+
+A view runs in a thread, where nothing can be interrupted from outside: what ends is
+whatever was given the context.
 
 `_request` is what happens during one request, `_sockets` how its client is watched,
 `_frameworks` why Flask and Django do not log its end as a crash.
@@ -13,21 +16,23 @@ from outside: what ends is whatever was given the context.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
 
 from tether import Context, ContextError, Scope, background
 from tether._current import var as current
+from tether._keys import wired
+from tether.wire import ACCEPTED, Arrived, Inbound
 
 from ._frameworks import listen
-from ._request import OUTER, Body, ClientDisconnected, Request
+from ._request import OUTER, Body, Request, turn_away
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["ClientDisconnected", "ContextWSGI"]
+    Trust: TypeAlias = bool | Callable[[WSGIEnvironment], bool]
 
-ClientDisconnected.__module__ = __name__
+__all__ = ["ContextWSGI"]
 
 
 class ContextWSGI:
@@ -37,14 +42,37 @@ class ContextWSGI:
     response; None for as long as its client waits. When that time is over and the view
     raises because of it, the answer is 504. A response that has begun is cut off.
 
-    One inside another derives from it: 30 s for all, and 2 s for a part.
+    A caller that says how much time it has left (`tether.wire`, by one of the headers
+    `accepted`) can only shorten that; one that has none to speak of is answered 504,
+    and the application is not called. Where there is no `timeout`, `max_timeout` is the
+    most that a caller can ask for. The request has the caller's `X-Request-ID`, or a
+    new one, under `tether.wire.REQUEST_ID` and on its response. `trust`, True or a
+    function of the environment, says whose other values are believed: those whose `Key`
+    has a name on the wire. By default nobody's.
+
+    One inside another derives from it: 30 s for all, and 2 s for a part. It does not
+    read the headers again.
     """
 
-    def __init__(self, app: WSGIApplication, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        timeout: float | None = None,
+        *,
+        max_timeout: float | None = None,
+        trust: Trust = False,
+        accepted: tuple[str, ...] = ACCEPTED,
+    ) -> None:
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        if not isinstance(trust, bool) and not callable(trust):
+            raise TypeError(f"trust is True, False or a function, not {trust!r}")
         self.app = app
         self.timeout = timeout
+        self.trust = trust
+        self._inbound = Inbound(timeout, max_timeout, accepted=accepted)
+        self._told = [(_variable(name), name.lower().encode()) for name in accepted]
+        self._told.append((_variable("x-request-id"), b"x-request-id"))
         listen()
 
     def __call__(
@@ -52,8 +80,16 @@ class ContextWSGI:
     ) -> Iterable[bytes]:
         """What the server calls."""
         above = environ.get(OUTER)
-        ctx = self._context(above, environ)
-        request = Request(ctx, above, environ, start_response)
+        if above is None:
+            arrived = self._arrived(environ)
+            ident = arrived.request_id
+            if arrived.timeout is not None and arrived.timeout <= 0.0:
+                return turn_away(environ, start_response, ident)
+            ctx = self._context(arrived, environ)
+            request = Request(ctx, above, environ, start_response, ident)
+        else:
+            ctx = self._part(above)
+            request = Request(ctx, above, environ, start_response)
         body: Iterable[bytes] = ()
         outside = current.get()
         try:
@@ -73,15 +109,33 @@ class ContextWSGI:
         request.end()
         return body if request.instead is None else [request.instead]
 
-    def _context(self, above: Context | None, environ: WSGIEnvironment) -> Scope:
-        label = None
-        if above is None:
-            # From the root: a context that was current where the server was started is
-            # not an ancestor of its requests.
-            above, label = background(), _label(environ)
-        if self.timeout is None:
+    def _arrived(self, environ: WSGIEnvironment) -> Arrived:
+        """What the caller says, as far as it is believed."""
+        trust = self.trust
+        trusted = trust if isinstance(trust, bool) else trust(environ) is True
+        told = self._told
+        if trusted:
+            told = [*told, *((_variable(n.decode()), n) for n in [*wired])]
+        headers = [
+            (name, environ[variable].encode("latin-1"))
+            for variable, name in told
+            if variable in environ
+        ]
+        return self._inbound.read(headers, trusted=trusted)
+
+    @staticmethod
+    def _context(arrived: Arrived, environ: WSGIEnvironment) -> Scope:
+        # From the root: a context that was current where the server was started is
+        # not an ancestor of its requests.
+        above, label = arrived.onto(background()), _label(environ)
+        if arrived.timeout is None:
             return above.with_cancel(label=label)
-        return above.with_timeout(self.timeout, label=label)
+        return above.with_timeout(arrived.timeout, arrived.cause, label=label)
+
+    def _part(self, above: Context) -> Scope:
+        if self.timeout is None:
+            return above.with_cancel()
+        return above.with_timeout(self.timeout)
 
 
 def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
@@ -95,6 +149,11 @@ def _is_whole(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
         or body.__class__ is tuple
         or (isinstance(wrapper, type) and isinstance(body, wrapper))
     )
+
+
+def _variable(name: str) -> str:
+    """How PEP 3333 calls a header."""
+    return "HTTP_" + name.upper().replace("-", "_")
 
 
 def _label(environ: WSGIEnvironment) -> str:

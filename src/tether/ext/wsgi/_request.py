@@ -30,7 +30,14 @@ from collections.abc import Callable, Iterable, Iterator
 from errno import EPIPE
 from typing import TYPE_CHECKING, Any, TypeAlias, cast, final
 
-from tether import Context, ContextError, DeadlineExceeded, Scope, _clock
+from tether import (
+    ClientDisconnected,
+    Context,
+    ContextError,
+    DeadlineExceeded,
+    Scope,
+    _clock,
+)
 from tether._clock import INF
 from tether._current import Pending
 from tether._current import var as current
@@ -49,10 +56,22 @@ Headers: TypeAlias = list[tuple[str, str]]
 QUICK = 0.015
 # In the environment: the context that a ContextWSGI inside another derives from.
 OUTER = "tether.context"
+NAME = "x-request-id"
+TOO_LATE = "504 Gateway Timeout", b"The request took too long.\n"
 
 
-class ClientDisconnected(Exception):
-    """The client closed its connection: the cause of the request's cancel."""
+def turn_away(
+    environ: WSGIEnvironment, start_response: StartResponse, ident: str
+) -> Iterable[bytes]:
+    """Answer a request whose time was over when it came."""
+    status, body = TOO_LATE
+    start_response(status, [*_plain(body), ("X-Request-ID", ident)])
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _plain(body: bytes) -> Headers:
+    length = str(len(body))
+    return [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", length)]
 
 
 @final
@@ -75,8 +94,10 @@ class Request:
         above: Context | None,
         environ: WSGIEnvironment,
         start_response: StartResponse,
+        ident: str = "",
     ) -> None:
         self.ctx = ctx
+        self._ident = ident  # "" of one inside another, which leaves that to it
         self._above = above
         self._environ = environ
         self._server_start = start_response
@@ -112,7 +133,10 @@ class Request:
         if not self.begun:
             self.begun = True
             if self._head is not None:  # else the server complains
-                self._server_write = self._server_start(*self._head)
+                status, headers = self._head
+                if self._ident and not any(n.lower() == NAME for n, _ in headers):
+                    headers = [*headers, ("X-Request-ID", self._ident)]
+                self._server_write = self._server_start(status, headers)
 
     def refuse(self, exc: ContextError) -> None:
         """The application raised the end of its context: answer in its place."""
@@ -122,16 +146,12 @@ class Request:
 
     def _answer(self, kind: type[ContextError]) -> None:
         if issubclass(kind, DeadlineExceeded):
-            status, body = "504 Gateway Timeout", b"The request took too long.\n"
+            status, body = TOO_LATE
         elif self.gone:  # for the access log
             status, body = "499 Client Closed Request", b""
         else:
             status, body = "503 Service Unavailable", b"The request was stopped.\n"
-        length = str(len(body))
-        self._head = (
-            status,
-            [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", length)],
-        )
+        self._head = status, _plain(body)
         self.instead = b"" if self._environ["REQUEST_METHOD"] == "HEAD" else body
 
     def cut(self) -> Exception:
@@ -172,7 +192,7 @@ class Request:
     def hang_up(self) -> None:
         """The client has left."""
         self.gone = True
-        self.ctx.cancel(ClientDisconnected("the client closed its connection"))
+        self.ctx.cancel(ClientDisconnected())
 
     def unwatch(self) -> None:
         """The response is complete, or nobody will ask for the rest."""

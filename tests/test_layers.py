@@ -42,6 +42,7 @@ LIBRARIES = {
     "ext.asgi": set(),
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
+    "ext.psycopg": {"psycopg", "psycopg_pool"},
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},
     "ext.wsgi": set(),

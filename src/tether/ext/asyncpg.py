@@ -1,0 +1,295 @@
+"""asyncpg: statements, transactions and pools that end with their context.
+
+    row = await fetch_one(ctx, pool, "select name from users where id = $1", 7)
+
+    async with transaction(ctx, pool) as conn:
+        await execute(ctx, conn, "update accounts set ...")
+        await execute(ctx, conn, "insert into ...")
+
+`execute`, `fetch_one` and `fetch_all` take a connection or a pool, and the arguments of
+the statement as asyncpg does. `guard` is for code that has a connection in hand and
+calls it by itself, or through a library.
+
+When the context ends, the task is interrupted, asyncpg asks the server to cancel the
+statement, and the block is left when the server has. If it does not within a grace of a
+second, the connection is terminated, and its pool replaces it. A wait for a connection
+of a pool ends with the context, too. What is raised is the context's error. Errors of
+asyncpg's own pass as they are.
+
+A COMMIT is not canceled, because asyncpg would not tell what came of it: it may outlast
+the context by the grace. So what it might have to do at length, the deferred
+constraints, is done before it, and can be canceled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import ceil
+from typing import Any, Protocol, TypeVar, cast
+
+from tether import Context, ContextError
+from tether._calls import instead_of
+from tether._errors import CommitUnknown, append_cause
+from tether._line import context_
+from tether._loops import call_soon
+from tether._outlast import outlasting
+from tether._stopping import GRACE
+
+try:
+    import asyncpg
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        'tether.ext.asyncpg needs asyncpg: pip install "tether[asyncpg]"',
+        name="asyncpg",
+    ) from None
+
+__all__ = [
+    "CommitUnknown",
+    "Connection",
+    "Pool",
+    "Row",
+    "execute",
+    "fetch_all",
+    "fetch_one",
+    "guard",
+    "transaction",
+]
+
+T = TypeVar("T")
+C = TypeVar("C", bound="Connection")
+
+ROLL_BACK = 1.0  # seconds for the roll-back
+
+
+# -- what asyncpg has no types for ----------------------------------------------------
+
+
+class Row(Protocol):
+    """One row, an `asyncpg.Record`: by position and by name."""
+
+    def __getitem__(self, key: int | str, /) -> object: ...
+    def __iter__(self) -> Iterator[object]: ...
+    def __len__(self) -> int: ...
+
+
+class Connection(Protocol):
+    """An `asyncpg.Connection`, or one that a pool has lent."""
+
+    async def execute(self, sql: str, /, *args: object) -> str: ...
+    async def executemany(self, sql: str, args: Iterable[object], /) -> None: ...
+    async def fetch(self, sql: str, /, *args: object) -> list[Row]: ...
+    async def fetchrow(self, sql: str, /, *args: object) -> Row | None: ...
+    async def fetchval(self, sql: str, /, *args: object) -> object: ...
+    def get_server_pid(self) -> int: ...
+    def is_closed(self) -> bool: ...
+    def is_in_transaction(self) -> bool: ...
+    def terminate(self) -> None: ...
+
+
+class Pool(Protocol):
+    """An `asyncpg.Pool`."""
+
+    def acquire(self) -> Awaitable[object]: ...
+    async def release(self, connection: object, /) -> None: ...
+
+
+# -- statements ----------------------------------------------------------------------
+
+
+async def execute(
+    ctx: Context, source: Connection | Pool, sql: str, *args: object
+) -> str:
+    """The status of a statement that was run within `ctx`, as "INSERT 0 1"."""
+    return await _call("execute", ctx, source, lambda conn: conn.execute(sql, *args))
+
+
+async def fetch_all(
+    ctx: Context, source: Connection | Pool, sql: str, *args: object
+) -> list[Row]:
+    """All rows of a query, within `ctx`."""
+    return await _call("fetch_all", ctx, source, lambda conn: conn.fetch(sql, *args))
+
+
+async def fetch_one(
+    ctx: Context, source: Connection | Pool, sql: str, *args: object
+) -> Row | None:
+    """The first row of a query, None if there is none; within `ctx`."""
+    return await _call("fetch_one", ctx, source, lambda conn: conn.fetchrow(sql, *args))
+
+
+async def _call(
+    name: str,
+    ctx: Context,
+    source: Connection | Pool,
+    ask: Callable[[Connection], Awaitable[T]],
+) -> T:
+    context_(name, ctx)
+    async with _lent(ctx, source) as conn, _guarded(ctx, conn):
+        return await ask(conn)
+
+
+def guard(ctx: Context, conn: C) -> AbstractAsyncContextManager[C]:
+    """A block in which whatever runs on `conn` ends when `ctx` ends.
+
+    It says nothing of transactions: one that is open then has failed, and is still to
+    be rolled back.
+    """
+    context_("guard", ctx)
+    if isinstance(conn, asyncpg.Pool):
+        raise TypeError("guard() takes a connection; for a pool there is transaction()")
+    return _guarded(ctx, conn)
+
+
+@asynccontextmanager
+async def _guarded(ctx: Context, conn: C) -> AsyncIterator[C]:
+    ctx.check()
+    try:
+        with ctx.with_cancel():
+            try:
+                yield conn
+            except (asyncio.CancelledError, ContextError):
+                await outlasting(_settle(conn))
+                raise
+    except (asyncpg.QueryCanceledError, asyncpg.ConnectionDoesNotExistError) as exc:
+        instead_of(exc, ctx)
+        raise
+
+
+async def _settle(conn: Any) -> None:
+    """Wait until the server has given the statement up, or give the connection up.
+
+    Whatever is sent next waits for that.
+    """
+    try:
+        await conn.execute("select", timeout=GRACE)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError):
+        pass  # it has answered, is closed, or in use by somebody else
+    except OSError:  # TimeoutError, too
+        conn.terminate()
+
+
+# -- transactions --------------------------------------------------------------------
+
+
+def transaction(
+    ctx: Context, source: Connection | Pool, *, belt: float | None = None
+) -> AbstractAsyncContextManager[Connection]:
+    """A block with a connection in a transaction, committed if the block succeeds.
+
+    On an error, and when `ctx` ends, it is rolled back, and so it is if a statement has
+    failed and the block has gone on regardless: nothing could be committed then. On a
+    connection that is in a transaction already it is a savepoint. Whatever runs on the
+    connection in the block ends with `ctx`, as in `guard`.
+
+    Raises `CommitUnknown` if the connection is lost during the commit.
+
+    `belt`: have the server limit each statement by itself, with `statement_timeout`, to
+    what is left of `ctx` and so many seconds more. It works without us, for the day on
+    which this process or the network stands still, and costs a round trip.
+    """
+    context_("transaction", ctx)
+    return _transaction(ctx, source, belt)
+
+
+@asynccontextmanager
+async def _transaction(
+    ctx: Context, source: Connection | Pool, belt: float | None
+) -> AsyncIterator[Connection]:
+    async with _lent(ctx, source) as conn:
+        work: Any = conn.transaction()  # type: ignore[attr-defined]
+        nested = conn.is_in_transaction()
+        begun = committing = False
+
+        async def begin() -> None:
+            nonlocal begun
+            await work.__aenter__()
+            begun = True
+
+        try:
+            ctx.check()
+            await outlasting(_in_time(ctx, conn, begin()))
+            async with _guarded(ctx, conn):
+                if belt is not None and ctx.deadline is not None:
+                    limit = ceil((ctx.remaining() + belt) * 1000)
+                    await conn.execute(f"set local statement_timeout = {limit}")
+                yield conn
+                # Fails where a COMMIT would be a ROLLBACK, of which nobody would tell.
+                # Inside a transaction the constraints are still the outer's affair.
+                await conn.execute(
+                    "select" if nested else "set constraints all immediate"
+                )
+            ctx.check()
+            committing = True
+            await outlasting(_in_time(ctx, conn, work.__aexit__(None, None, None)))
+        except BaseException as exc:
+            if committing:
+                if conn.is_closed() and isinstance(exc, Exception):
+                    raise CommitUnknown from (_ended(ctx, exc) or exc)
+            elif begun:
+                await outlasting(_roll_back(ctx, conn, work))
+            raise
+
+
+def _ended(ctx: Context, exc: Exception) -> BaseException | None:
+    """The end of `ctx`, if it is over, with `exc` for its cause."""
+    error = ctx.err()
+    if error is not None:
+        append_cause(exc, error.__cause__)
+        error.__cause__ = exc
+    return error
+
+
+async def _in_time(ctx: Context, conn: Connection, call: Awaitable[T]) -> T:
+    """What may outlast `ctx` by the grace; then the connection is terminated."""
+    loop = asyncio.get_running_loop()
+    end: asyncio.TimerHandle | None = None
+    left = False
+
+    def arm() -> None:
+        nonlocal end
+        if not left:
+            end = loop.call_later(GRACE, conn.terminate)
+
+    stop = ctx.after_func(lambda: call_soon(loop, arm))
+    try:
+        return await call
+    finally:
+        left = True
+        stop()
+        if end is not None:
+            end.cancel()
+
+
+async def _roll_back(ctx: Context, conn: Connection, work: Any) -> None:
+    if conn.is_closed():
+        return
+    with ctx.without_cancel().with_timeout(ROLL_BACK) as rest:
+        try:
+            await _in_time(rest, conn, work.__aexit__(Exception, None, None))
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            conn.terminate()  # which rolls back as well
+
+
+# -- a connection of a pool ----------------------------------------------------------
+
+
+@asynccontextmanager
+async def _lent(ctx: Context, source: Connection | Pool) -> AsyncIterator[Connection]:
+    if not isinstance(source, asyncpg.Pool):
+        yield cast(Connection, source)
+        return
+    with ctx.with_cancel():
+        conn: Any = await source.acquire()
+    try:
+        yield conn
+    finally:
+        await outlasting(_give_back(source, conn))
+
+
+async def _give_back(pool: Any, conn: Any) -> None:
+    try:
+        await pool.release(conn, timeout=GRACE)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        pass  # it was terminated, and the pool makes another when it needs one

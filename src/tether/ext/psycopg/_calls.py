@@ -1,0 +1,174 @@
+"""Single statements, and a block for code that runs its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import TYPE_CHECKING, LiteralString, TypeVar, cast, overload
+
+from tether import Context
+from tether._loops import refuse_to_block
+from tether._postgres import Psycopg
+from tether._stopping import stopping
+
+from ._library import (
+    AsyncSource,
+    Params,
+    Query,
+    R,
+    Source,
+    check,
+    check_async,
+    context_,
+    is_async,
+)
+from ._pool import lent, lent_async
+from ._transaction import transaction
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
+
+T = TypeVar("T")
+
+
+def _any(sql: Query) -> LiteralString:
+    # psycopg takes a template as well, in an overload of its own.
+    return cast("LiteralString", sql)
+
+
+# -- in a thread ---------------------------------------------------------------------
+
+
+def execute(
+    ctx: Context, source: Source[R], sql: Query, params: Params | None = None
+) -> Cursor[R]:
+    """The cursor of a statement that was run within `ctx`, with its rows.
+
+    On a connection of a pool the statement is a transaction of its own, committed when
+    this returns, unless the connection is in autocommit mode. On a connection that was
+    given it belongs to that connection's transaction.
+    """
+    check("execute", ctx, source)
+    return _call(ctx, source, lambda conn: conn.execute(_any(sql), params))
+
+
+def fetch_all(
+    ctx: Context, source: Source[R], sql: Query, params: Params | None = None
+) -> list[R]:
+    """All rows of a query, within `ctx`."""
+    check("fetch_all", ctx, source)
+    return _call(ctx, source, lambda conn: conn.execute(_any(sql), params).fetchall())
+
+
+def fetch_one(
+    ctx: Context, source: Source[R], sql: Query, params: Params | None = None
+) -> R | None:
+    """The first row of a query, None if there is none; within `ctx`."""
+    check("fetch_one", ctx, source)
+    return _call(ctx, source, lambda conn: conn.execute(_any(sql), params).fetchone())
+
+
+def _call(ctx: Context, source: Source[R], ask: Callable[[Connection[R]], T]) -> T:
+    with lent(ctx, source) as conn:
+        if conn is source or conn.autocommit:
+            with stopping(ctx, Psycopg(conn)):
+                return ask(conn)
+        with transaction(ctx, conn):
+            return ask(conn)
+
+
+# -- in a task -----------------------------------------------------------------------
+
+
+async def execute_async(
+    ctx: Context, source: AsyncSource[R], sql: Query, params: Params | None = None
+) -> AsyncCursor[R]:
+    """The cursor of a statement that was run within `ctx`, with its rows."""
+    check_async("execute_async", ctx, source)
+    return await _call_async(ctx, source, lambda conn: conn.execute(_any(sql), params))
+
+
+async def fetch_all_async(
+    ctx: Context, source: AsyncSource[R], sql: Query, params: Params | None = None
+) -> list[R]:
+    """All rows of a query, within `ctx`."""
+
+    async def ask(conn: AsyncConnection[R]) -> list[R]:
+        return await (await conn.execute(_any(sql), params)).fetchall()
+
+    check_async("fetch_all_async", ctx, source)
+    return await _call_async(ctx, source, ask)
+
+
+async def fetch_one_async(
+    ctx: Context, source: AsyncSource[R], sql: Query, params: Params | None = None
+) -> R | None:
+    """The first row of a query, None if there is none; within `ctx`."""
+
+    async def ask(conn: AsyncConnection[R]) -> R | None:
+        return await (await conn.execute(_any(sql), params)).fetchone()
+
+    check_async("fetch_one_async", ctx, source)
+    return await _call_async(ctx, source, ask)
+
+
+async def _call_async(
+    ctx: Context,
+    source: AsyncSource[R],
+    ask: Callable[[AsyncConnection[R]], Awaitable[T]],
+) -> T:
+    async with lent_async(ctx, source) as conn:
+        if conn is source or conn.autocommit:
+            async with stopping(ctx, Psycopg(conn)):
+                return await ask(conn)
+        async with transaction(ctx, conn):
+            return await ask(conn)
+
+
+# -- both ----------------------------------------------------------------------------
+
+
+@overload
+def guard(
+    ctx: Context, conn: Connection[R]
+) -> AbstractContextManager[Connection[R]]: ...
+@overload
+def guard(
+    ctx: Context, conn: AsyncConnection[R]
+) -> AbstractAsyncContextManager[AsyncConnection[R]]: ...
+def guard(
+    ctx: Context, conn: Connection[R] | AsyncConnection[R]
+) -> (
+    AbstractContextManager[Connection[R]]
+    | AbstractAsyncContextManager[AsyncConnection[R]]
+):
+    """A block in which whatever runs on `conn` ends when `ctx` ends.
+
+    `with` for a connection of threads, `async with` for one of tasks. It says nothing
+    of transactions: one that is open then has failed, and is still to be rolled back.
+    """
+    context_("guard", ctx)
+    if is_async(conn):
+        return _guarded_async(ctx, conn)  # type: ignore[arg-type]
+    return _guarded(ctx, conn)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _guarded(ctx: Context, conn: Connection[R]) -> Iterator[Connection[R]]:
+    refuse_to_block("guard", "async with guard(ctx, conn), for an AsyncConnection")
+    with stopping(ctx, Psycopg(conn)):
+        yield conn
+
+
+@asynccontextmanager
+async def _guarded_async(
+    ctx: Context, conn: AsyncConnection[R]
+) -> AsyncIterator[AsyncConnection[R]]:
+    # Whatever else waits in the block ends as well.
+    async with stopping(ctx, Psycopg(conn), ask=False):
+        yield conn

@@ -70,6 +70,7 @@ PATIENCE = 0.01
 SHIELD_LOOK = 0.001
 PURGE = 64
 ANYIO = "anyio._backends._asyncio"
+SAYS = "tether: "
 
 _Task = asyncio.Task
 
@@ -288,7 +289,7 @@ class Stack:
             told[block] = 0
         told[due[-1]] = 1
         error = due[-1]._ended()
-        task.cancel(f"tether: {_text(error)}")
+        task.cancel(SAYS + _text(error))
 
     def _done(self) -> tuple[list[Node], bool]:
         """The ended blocks that may interrupt, from the inside out.
@@ -346,7 +347,7 @@ class Stack:
         self.slow = True
         for block in done:
             self._told.setdefault(block, 0)
-        return asyncio.CancelledError(f"tether: {_text(end)}")
+        return asyncio.CancelledError(SAYS + _text(end))
 
     # -- leaving ---------------------------------------------------------------
 
@@ -417,6 +418,11 @@ def came_through_without_cancel(top: Node) -> bool:
             return True
         node = node._parent
     return False
+
+
+def is_ours(exc: asyncio.CancelledError) -> bool:
+    """Whether it says that a block has ended, by `look` or by `claim`."""
+    return bool(exc.args) and str(exc.args[0]).startswith(SAYS)
 
 
 def _in_hand(task: Task) -> bool:

@@ -5,6 +5,7 @@ By their methods alone: no driver is imported.
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
 from typing import Any, final
 
@@ -63,12 +64,66 @@ class Psycopg:
 
     def tells(self, exc: Exception) -> bool:
         """Whether the statement was canceled, or the connection is lost."""
-        state = getattr(exc, "sqlstate", None)
+        state = state_of(exc)
         if state is None:
             return lost(self._conn)
         return bool(state == QUERY_CANCELED)
 
 
 def lost(conn: Any) -> bool:
-    """Whether a connection of psycopg is closed, by whomever."""
-    return bool(conn.closed)
+    """Whether a connection of psycopg or asyncpg is closed, by whomever."""
+    is_closed = getattr(conn, "is_closed", None)  # asyncpg's
+    return bool(conn.closed if is_closed is None else is_closed())
+
+
+@final
+class Asyncpg:
+    """A connection of asyncpg while it runs one statement; see `Peer`.
+
+    What is public cancels only by canceling the task, and then asyncpg drops the
+    server's answer, which tells what has come of a COMMIT. So this asks as asyncpg
+    itself does, by `_cancel_current_command` (0.22 to 0.32); without it the socket is
+    what is left.
+    """
+
+    __slots__ = ("_conn", "_loop")
+
+    def __init__(self, conn: Any) -> None:
+        self._conn = conn
+        self._loop = asyncio.get_running_loop()
+
+    def fileno(self) -> int:
+        """The socket of a connection that is not closed."""
+        number: int = self._conn._transport.get_extra_info("socket").fileno()
+        return number
+
+    def busy(self) -> bool:
+        """True: what it is made for is one statement."""
+        return True
+
+    def ask(self, seconds: float) -> None:
+        """Have the server cancel the statement; returns when it has been told."""
+        answered: Future[None] = Future()
+
+        def ask() -> None:
+            told = self._loop.create_future()
+            told.add_done_callback(lambda _: answered.set_result(None))
+            try:
+                self._conn._cancel_current_command(told)
+            except Exception as exc:
+                answered.set_exception(exc)
+
+        self._loop.call_soon_threadsafe(ask)
+        answered.result(seconds)
+
+    def tells(self, exc: Exception) -> bool:
+        """Whether the statement was canceled, or the connection is lost."""
+        return state_of(exc) == QUERY_CANCELED or lost(self._conn)
+
+
+def state_of(exc: BaseException) -> str | None:
+    """The server's code for an error, also for one that a library raises from it."""
+    state: str | None = getattr(exc, "sqlstate", None)
+    if state is None and exc.__cause__ is not None:
+        state = getattr(exc.__cause__, "sqlstate", None)
+    return state

@@ -45,5 +45,6 @@ def fetched(
         return wait_for(ctx, answer)
     except BaseException:
         if not decided.acquire(blocking=False):
-            give_back(answer.result())  # it came at the same moment
+            # It came at the same moment, or is about to.
+            answer.add_done_callback(lambda came: give_back(came.result()))
         raise

@@ -9,6 +9,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy import event
@@ -17,6 +18,7 @@ from tether import Context
 from tether._calls import under
 from tether._line import context_
 from tether._loops import refuse_to_block
+from tether._outlast import outlasting
 
 from ._engine import GUARDED, following
 from ._library import (
@@ -43,6 +45,7 @@ G = TypeVar("G", bound="Guarded")
 A = TypeVar("A", bound="AsyncGuarded")
 S = TypeVar("S", bound=Session)
 AS = TypeVar("AS", bound=AsyncSession)
+C = TypeVar("C", bound=AsyncConnection | AsyncSession)
 
 
 def attach(engine: Engine | AsyncEngine) -> None:
@@ -132,21 +135,27 @@ def _engine_of(source: Any) -> Engine:
 
 @overload
 def transaction(
-    ctx: Context, source: Engine | Connection
+    ctx: Context, source: Engine | Connection, *, belt: float | None = None
 ) -> AbstractContextManager[Connection]: ...
 @overload
 def transaction(
-    ctx: Context, source: sessionmaker[S] | scoped_session[S] | S
+    ctx: Context,
+    source: sessionmaker[S] | scoped_session[S] | S,
+    *,
+    belt: float | None = None,
 ) -> AbstractContextManager[S]: ...
 @overload
 def transaction(
-    ctx: Context, source: AsyncEngine | AsyncConnection
+    ctx: Context, source: AsyncEngine | AsyncConnection, *, belt: float | None = None
 ) -> AbstractAsyncContextManager[AsyncConnection]: ...
 @overload
 def transaction(
-    ctx: Context, source: async_sessionmaker[AS] | async_scoped_session[AS] | AS
+    ctx: Context,
+    source: async_sessionmaker[AS] | async_scoped_session[AS] | AS,
+    *,
+    belt: float | None = None,
 ) -> AbstractAsyncContextManager[AS]: ...
-def transaction(ctx: Context, source: Any) -> Any:
+def transaction(ctx: Context, source: Any, *, belt: float | None = None) -> Any:
     """A block with a connection or session in a transaction, committed on success.
 
     On an error, and when `ctx` ends, it is rolled back. From an engine or a
@@ -155,44 +164,67 @@ def transaction(ctx: Context, source: Any) -> Any:
     ends with `ctx`, as in `guard`, and so does the wait for a connection.
 
     Raises `CommitUnknown` if the connection is lost during the commit.
+
+    `belt`: have a PostgreSQL limit each statement by itself, with `statement_timeout`,
+    to what is left of `ctx` and so many seconds more. It works without us, for the day
+    on which this process or the network stands still, and costs a round trip.
     """
     context_("transaction", ctx)
     if in_tasks(source):
-        return _in_task(ctx, source)
-    return _in_thread(ctx, source)
+        return _in_task(ctx, source, belt)
+    return _in_thread(ctx, source, belt)
 
 
 @contextmanager
-def _in_thread(ctx: Context, source: Any) -> Iterator[Any]:
+def _in_thread(ctx: Context, source: Any, belt: float | None) -> Iterator[Any]:
     refuse_to_block("transaction", "async with transaction(...), with an AsyncEngine")
     if isinstance(source, sessionmaker):
-        with source() as session, _in_thread(ctx, session):
+        with source() as session, _in_thread(ctx, session, belt):
             yield session
-        return
-    with guard(ctx, source):
-        if isinstance(source, Engine):
-            with source.begin() as connection:
+    elif isinstance(source, Engine):
+        with _guarded_in_thread(ctx, source), source.connect() as connection:
+            with _in_thread(ctx, connection, belt):
                 yield connection
-        else:
-            begin = source.begin_nested if source.in_transaction() else source.begin
-            with begin():
-                yield source
+    else:
+        begin = source.begin_nested if source.in_transaction() else source.begin
+        with _guarded_in_thread(ctx, source), begin():
+            for statement in _belt(ctx, belt):
+                source.execute(statement)
+            yield source
 
 
 @asynccontextmanager
-async def _in_task(ctx: Context, source: Any) -> AsyncIterator[Any]:
+async def _in_task(ctx: Context, source: Any, belt: float | None) -> AsyncIterator[Any]:
     if isinstance(source, async_sessionmaker):
-        async with source() as session, _in_task(ctx, session):
+        async with _closing(source()) as session, _in_task(ctx, session, belt):
             yield session
-        return
-    async with guard(ctx, source):
-        if isinstance(source, AsyncEngine):
-            async with source.begin() as connection:
-                yield connection
-        else:
-            begin = source.begin_nested if source.in_transaction() else source.begin
-            async with begin():
-                yield source
+    elif isinstance(source, AsyncEngine):
+        async with _guarded_in_task(ctx, source):
+            async with _closing(await source.connect()) as connection:
+                async with _in_task(ctx, connection, belt):
+                    yield connection
+    else:
+        begin = source.begin_nested if source.in_transaction() else source.begin
+        async with _guarded_in_task(ctx, source), begin():
+            for statement in _belt(ctx, belt):
+                await source.execute(statement)
+            yield source
+
+
+@asynccontextmanager
+async def _closing(source: C) -> AsyncIterator[C]:
+    """A block at whose end it is closed, not interrupted: what is committed is done."""
+    try:
+        yield source
+    finally:
+        await outlasting(source.close())
+
+
+def _belt(ctx: Context, seconds: float | None) -> list[sqlalchemy.TextClause]:
+    if seconds is None or ctx.deadline is None:
+        return []
+    limit = ceil((ctx.remaining() + seconds) * 1000)
+    return [sqlalchemy.text(f"set local statement_timeout = {limit}")]
 
 
 # -- single statements ---------------------------------------------------------------

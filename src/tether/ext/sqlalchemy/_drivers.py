@@ -21,6 +21,7 @@ from tether import _sqlite as sqlite
 from tether._calls import instead_of
 from tether._interrupt import is_ours
 from tether._loops import running_loop
+from tether._outlast import outlasting
 from tether._postgres import Asyncpg, Psycopg, lost
 from tether._stopping import stopping
 
@@ -77,7 +78,7 @@ class Driver:
         if self.in_tasks:
             if self.peer is not None and not lost(raw):
                 with holding():
-                    return await_only(_stopped(ctx, self.peer(raw), call))
+                    return await_only(_stopped(ctx, self.peer(raw), conn, call))
             if self.of_sqlite:
                 with holding():
                     return await_only(_in_its_thread(ctx, raw, call))
@@ -101,9 +102,33 @@ def raw_(conn: Any) -> Any:
     return getattr(conn, "driver_connection", conn)
 
 
-async def _stopped(ctx: Context, peer: Psycopg | Asyncpg, call: Callable[[], T]) -> T:
-    async with stopping(ctx, peer):
-        return await greenlet_spawn(call)
+async def _stopped(
+    ctx: Context, peer: Psycopg | Asyncpg, conn: Any, call: Callable[[], T]
+) -> T:
+    try:
+        async with stopping(ctx, peer):
+            return await greenlet_spawn(call)
+    except asyncio.CancelledError as exc:
+        canceled = exc
+        if not is_ours(exc):
+            # Somebody else has canceled the task, which its driver has passed on.
+            try:
+                await outlasting(peer.settle())
+            except asyncio.CancelledError as again:
+                canceled = again
+            if not _in_order(peer, conn):
+                raise
+        raise Held(canceled) from None
+
+
+def _in_order(peer: Psycopg | Asyncpg, conn: Any) -> bool:
+    raw = raw_(conn)
+    if lost(raw) or peer.busy():
+        return False
+    # SQLAlchemy forgets the transaction of asyncpg's whose begin was canceled.
+    adapted = getattr(conn, "dbapi_connection", conn)
+    knows = getattr(adapted, "_transaction", True) is not None
+    return isinstance(peer, Psycopg) or knows or not raw.is_in_transaction()
 
 
 async def _in_its_thread(ctx: Context, db: Any, call: Callable[[], T]) -> T:
@@ -122,7 +147,8 @@ async def _in_its_thread(ctx: Context, db: Any, call: Callable[[], T]) -> T:
     # this is left because somebody else has canceled the task.
     scope = ctx.with_cancel()
     try:
-        with ctx.without_cancel().with_cancel():
+        shield = ctx.without_cancel()  # tether: ignore[detached-without-limit]
+        with shield.with_cancel():
             db._execute = execute
             try:
                 return await greenlet_spawn(call)

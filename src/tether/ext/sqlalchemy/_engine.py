@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, final
+from weakref import WeakSet
 
 from sqlalchemy import event
 
@@ -23,7 +24,7 @@ from tether._errors import CommitUnknown
 from tether._fetching import Fetching
 from tether._outlast import outlasting
 
-from ._drivers import Driver, Held, holding
+from ._drivers import Driver, Held, holding, raw_
 from ._library import Engine, await_only, greenlet_spawn
 from ._pool import connected, follow_pool
 
@@ -51,6 +52,8 @@ class Following:
         dialect: Any = engine.dialect
         self.always = False  # whatever context is current counts
         self._driver = Driver(dialect)
+        # Connections on which a statement has failed since their transaction began.
+        self._suspect: WeakSet[Any] = WeakSet()
         for name, method in (
             ("connect", self._connect),
             ("do_ping", self._ping),
@@ -67,9 +70,9 @@ class Following:
         self._follow_pool(engine)
 
     def context(self) -> Context | None:
-        """The context that counts here and now; None if there is none, or no end."""
+        """The context that counts here and now, if any does."""
         ctx = current()
-        if can_end(ctx) and (self.always or ctx.value(GUARDED, False)):
+        if ctx.value(GUARDED, False) or (self.always and can_end(ctx)):
             return ctx
         return None
 
@@ -82,7 +85,7 @@ class Following:
         ctx = self.context()
         if ctx is None:
             return original(*args, **kwargs)
-        return connected(self._driver, ctx, partial(original, *args, **kwargs))
+        return connected(ctx, self._driver, partial(original, *args, **kwargs))
 
     def _ping(self, original: Callable[[Any], bool], conn: Any) -> bool:
         ctx = self.context()
@@ -98,11 +101,19 @@ class Following:
     def _execute(self, original: Callable[..., None], cursor: Any, *args: Any) -> None:
         ctx = self.context()
         execution = args[-1]
-        if ctx is None or execution is None:
-            original(cursor, *args)
+        call = partial(original, cursor, *args)
+        if execution is None:
+            call()
             return
         conn = execution.root_connection.connection
-        self._within(ctx, conn, partial(original, cursor, *args))
+        try:
+            if ctx is None:
+                call()
+                return
+            self._within(ctx, conn, call)
+        except BaseException:
+            self._failed(conn)
+            raise
         if self._driver.of_sqlite or execution._is_server_side:
             execution.cursor = Fetching(cursor, partial(self._fetch, conn))
 
@@ -114,12 +125,13 @@ class Following:
         try:
             return self._driver.within(ctx, conn, call)
         finally:
-            self._drop_if_lost(conn)
+            if conn.is_valid and self._driver.is_lost(conn):
+                # The pool replaces it. SQLAlchemy would take all of them for lost.
+                self._outlasting(ctx, conn.invalidate)
 
-    def _drop_if_lost(self, conn: Any) -> None:
-        """Have the pool replace it. SQLAlchemy itself would take all for lost."""
-        if conn.is_valid and self._driver.is_lost(conn):
-            conn.invalidate()
+    def _failed(self, conn: Any) -> None:
+        if conn.is_valid and self._driver.peer is not None:
+            self._suspect.add(raw_(conn))
 
     # -- ends of transactions --------------------------------------------------
 
@@ -128,10 +140,10 @@ class Following:
         if ctx is None:
             original(conn)
             return
-        try:
-            self._outlasting(ctx, partial(self._commit_within, ctx, original, conn))
-        finally:
-            self._drop_if_lost(conn)
+        if raw_(conn) in self._suspect:
+            self._suspect.discard(raw_(conn))
+            _refuse_aborted(conn)
+        self._outlasting(ctx, partial(self._commit_within, ctx, original, conn))
 
     def _commit_within(
         self, ctx: Context, original: Callable[[Any], None], conn: Any
@@ -152,9 +164,13 @@ class Following:
             if begun and self._driver.is_lost(conn):
                 raise CommitUnknown from exc
             raise
+        finally:
+            if conn.is_valid and self._driver.is_lost(conn):
+                conn.invalidate()
 
     def _roll_back(self, original: Callable[[Any], None], conn: Any) -> None:
         ctx = self.context()
+        self._suspect.discard(raw_(conn))
         if ctx is None:
             original(conn)
         else:
@@ -195,6 +211,18 @@ class Following:
             with holding():
                 instead_of(exc.__cause__ or exc, ctx)
             raise
+
+
+def _refuse_aborted(conn: Any) -> None:
+    """Fail where a COMMIT would be a ROLLBACK, of which PostgreSQL would not tell.
+
+    A statement that was stopped, and a block that has gone on, make such a transaction.
+    """
+    cursor = conn.cursor()
+    try:
+        cursor.execute("select 1")
+    finally:
+        cursor.close()
 
 
 def _handle_error(context: Any) -> None:

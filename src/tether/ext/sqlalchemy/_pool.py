@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.pool import Pool, QueuePool
+from sqlalchemy.util.queue import Empty
 
 from tether import Context
 from tether._clock import INF
@@ -41,29 +42,38 @@ def _wait_in_thread(
     ctx = context()
     if ctx is None or not block or running_loop() is not None:
         return get(block, timeout)
-    from sqlalchemy.util.queue import Empty
-
-    def wake() -> None:
-        with queue.not_empty:
-            queue.not_empty.notify_all()
-
     ctx.check()
-    waiting = ctx.with_timeout(INF if timeout is None else timeout)
-    stop = waiting.after_func(wake)
+    # Not entered, as its own end is the pool's affair.
+    limit = INF if timeout is None else timeout
+    waiting = ctx.with_timeout(limit)  # tether: ignore[scope-without-with]
     try:
-        with queue.not_empty:
-            while True:
-                # First: whoever was notified of a connection takes it, or nobody will.
-                try:
-                    return get(False, None)
-                except Empty:
-                    if waiting.done():
-                        ctx.check()
-                        raise
-                queue.not_empty.wait()
+        stop = waiting.after_func(partial(_wake, queue))
+        try:
+            return _wait(ctx, waiting, get, queue)
+        finally:
+            stop()
     finally:
-        stop()
         waiting.cancel()
+
+
+def _wake(queue: Any) -> None:
+    with queue.not_empty:
+        queue.not_empty.notify_all()
+
+
+def _wait(
+    ctx: Context, waiting: Context, get: Callable[[bool, float | None], T], queue: Any
+) -> T:
+    with queue.not_empty:  # its lock is re-entrant
+        while True:
+            # First: whoever was told of a connection takes it, or nobody would.
+            try:
+                return get(False, None)
+            except Empty:
+                if waiting.done():
+                    ctx.check()
+                    raise
+            queue.not_empty.wait()
 
 
 def _wait_in_task(
@@ -80,7 +90,7 @@ def _wait_in_task(
         return get(block, timeout)
 
 
-def connected(driver: Driver, ctx: Context, connect: Callable[[], Any]) -> Any:
+def connected(ctx: Context, driver: Driver, connect: Callable[[], Any]) -> Any:
     """A new connection, made within `ctx`."""
     if driver.in_tasks:
         with ctx.with_cancel():

@@ -32,6 +32,7 @@ class Peer:
         self.ours, self.servers = socket.socketpair()
         self.answers = answers
         self.running = True
+        self.called = threading.Event()
         self.asked = threading.Event()
         self.requests = 0
         self.release = threading.Event()
@@ -60,6 +61,7 @@ class Peer:
 
     def call(self) -> None:
         """A statement, in a thread: ends when the server answers, or by a cut."""
+        self.called.set()
         self.ours.recv(1)
         self.running = False
         raise DriverError
@@ -108,6 +110,7 @@ def test_the_server_is_asked_and_the_contexts_error_raised(peer: Peer) -> None:
     why = KeyError("why")
     with background().with_cancel() as ctx:
         call = start(within, ctx, peer, peer.call)
+        assert peer.called.wait(LONG)
         ctx.cancel(why)
         with pytest.raises(Canceled) as caught:
             call.result(LONG)

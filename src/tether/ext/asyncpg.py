@@ -30,7 +30,7 @@ from math import ceil
 from typing import Any, Protocol, TypeVar, cast
 
 from tether import Context, ContextError
-from tether._calls import instead_of
+from tether._calls import translating
 from tether._errors import CommitUnknown, append_cause
 from tether._line import context_
 from tether._loops import call_soon
@@ -145,16 +145,18 @@ def guard(ctx: Context, conn: C) -> AbstractAsyncContextManager[C]:
 @asynccontextmanager
 async def _guarded(ctx: Context, conn: C) -> AsyncIterator[C]:
     ctx.check()
-    try:
-        with ctx.with_cancel():
-            try:
-                yield conn
-            except (asyncio.CancelledError, ContextError):
-                await outlasting(_settle(conn))
-                raise
-    except (asyncpg.QueryCanceledError, asyncpg.ConnectionDoesNotExistError) as exc:
-        instead_of(exc, ctx)
-        raise
+    with _translating(ctx), ctx.with_cancel():
+        try:
+            yield conn
+        except (asyncio.CancelledError, ContextError):
+            await outlasting(_settle(conn))
+            raise
+
+
+def _translating(ctx: Context) -> translating:
+    return translating(
+        ctx, (asyncpg.QueryCanceledError, asyncpg.ConnectionDoesNotExistError)
+    )
 
 
 async def _settle(conn: Any) -> None:
@@ -167,7 +169,7 @@ async def _settle(conn: Any) -> None:
     except (asyncpg.PostgresError, asyncpg.InterfaceError):
         pass  # it has answered, is closed, or in use by somebody else
     except OSError:  # TimeoutError, too
-        conn.terminate()
+        _terminate(conn)
 
 
 # -- transactions --------------------------------------------------------------------
@@ -209,7 +211,8 @@ async def _transaction(
 
         try:
             ctx.check()
-            await outlasting(_in_time(ctx, conn, begin()))
+            with _translating(ctx):
+                await outlasting(_in_time(ctx, conn, begin()))
             async with _guarded(ctx, conn):
                 if belt is not None and ctx.deadline is not None:
                     limit = ceil((ctx.remaining() + belt) * 1000)
@@ -225,7 +228,7 @@ async def _transaction(
             await outlasting(_in_time(ctx, conn, work.__aexit__(None, None, None)))
         except BaseException as exc:
             if committing:
-                if conn.is_closed() and isinstance(exc, Exception):
+                if _is_closed(conn) and isinstance(exc, Exception):
                     raise CommitUnknown from (_ended(ctx, exc) or exc)
             elif begun:
                 await outlasting(_roll_back(ctx, conn, work))
@@ -250,7 +253,7 @@ async def _in_time(ctx: Context, conn: Connection, call: Awaitable[T]) -> T:
     def arm() -> None:
         nonlocal end
         if not left:
-            end = loop.call_later(GRACE, conn.terminate)
+            end = loop.call_later(GRACE, _terminate, conn)
 
     stop = ctx.after_func(lambda: call_soon(loop, arm))
     try:
@@ -263,13 +266,30 @@ async def _in_time(ctx: Context, conn: Connection, call: Awaitable[T]) -> T:
 
 
 async def _roll_back(ctx: Context, conn: Connection, work: Any) -> None:
-    if conn.is_closed():
+    if _is_closed(conn):
         return
     with ctx.without_cancel().with_timeout(ROLL_BACK) as rest:
         try:
             await _in_time(rest, conn, work.__aexit__(Exception, None, None))
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            conn.terminate()  # which rolls back as well
+            _terminate(conn)  # which rolls back as well
+
+
+# A connection of a pool that has been terminated belongs to nobody, and says so.
+
+
+def _is_closed(conn: Connection) -> bool:
+    try:
+        return conn.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
+def _terminate(conn: Connection) -> None:
+    try:
+        conn.terminate()
+    except asyncpg.InterfaceError:
+        pass  # somebody was faster
 
 
 # -- a connection of a pool ----------------------------------------------------------

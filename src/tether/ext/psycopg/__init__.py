@@ -29,7 +29,7 @@ from ._calls import fetch_all as fetch_all
 from ._calls import fetch_all_async as fetch_all_async
 from ._calls import fetch_one as fetch_one
 from ._calls import fetch_one_async as fetch_one_async
-from ._calls import guard as guard
+from ._guard import guard as guard
 from ._library import CommitUnknown as CommitUnknown
 from ._transaction import transaction as transaction
 

@@ -1,18 +1,12 @@
-"""Single statements, and a block for code that runs its own."""
+"""Single statements, within a context."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    asynccontextmanager,
-    contextmanager,
-)
-from typing import TYPE_CHECKING, LiteralString, TypeVar, cast, overload
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, LiteralString, TypeVar, cast
 
 from tether import Context
-from tether._loops import refuse_to_block
+from tether._outlast import apart
 from tether._postgres import Psycopg
 from tether._stopping import stopping
 
@@ -24,11 +18,9 @@ from ._library import (
     Source,
     check,
     check_async,
-    context_,
-    is_async,
 )
 from ._pool import lent, lent_async
-from ._transaction import transaction
+from ._transaction import in_task, in_thread
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor
@@ -78,7 +70,7 @@ def _call(ctx: Context, source: Source[R], ask: Callable[[Connection[R]], T]) ->
         if conn is source or conn.autocommit:
             with stopping(ctx, Psycopg(conn)):
                 return ask(conn)
-        with transaction(ctx, conn):
+        with in_thread(ctx, conn):
             return ask(conn)
 
 
@@ -122,53 +114,14 @@ async def _call_async(
     source: AsyncSource[R],
     ask: Callable[[AsyncConnection[R]], Awaitable[T]],
 ) -> T:
-    async with lent_async(ctx, source) as conn:
-        if conn is source or conn.autocommit:
-            async with stopping(ctx, Psycopg(conn)):
+    async def alone(scope: Context) -> T:
+        async with lent_async(scope, source) as conn:
+            if conn is source or conn.autocommit:
+                async with stopping(scope, Psycopg(conn)):
+                    return await ask(conn)
+            async with in_task(scope, conn, alone=True):
                 return await ask(conn)
-        async with transaction(ctx, conn):
-            return await ask(conn)
 
-
-# -- both ----------------------------------------------------------------------------
-
-
-@overload
-def guard(
-    ctx: Context, conn: Connection[R]
-) -> AbstractContextManager[Connection[R]]: ...
-@overload
-def guard(
-    ctx: Context, conn: AsyncConnection[R]
-) -> AbstractAsyncContextManager[AsyncConnection[R]]: ...
-def guard(
-    ctx: Context, conn: Connection[R] | AsyncConnection[R]
-) -> (
-    AbstractContextManager[Connection[R]]
-    | AbstractAsyncContextManager[AsyncConnection[R]]
-):
-    """A block in which whatever runs on `conn` ends when `ctx` ends.
-
-    `with` for a connection of threads, `async with` for one of tasks. It says nothing
-    of transactions: one that is open then has failed, and is still to be rolled back.
-    """
-    context_("guard", ctx)
-    if is_async(conn):
-        return _guarded_async(ctx, conn)  # type: ignore[arg-type]
-    return _guarded(ctx, conn)  # type: ignore[arg-type]
-
-
-@contextmanager
-def _guarded(ctx: Context, conn: Connection[R]) -> Iterator[Connection[R]]:
-    refuse_to_block("guard", "async with guard(ctx, conn), for an AsyncConnection")
-    with stopping(ctx, Psycopg(conn)):
-        yield conn
-
-
-@asynccontextmanager
-async def _guarded_async(
-    ctx: Context, conn: AsyncConnection[R]
-) -> AsyncIterator[AsyncConnection[R]]:
-    # Whatever else waits in the block ends as well.
-    async with stopping(ctx, Psycopg(conn), ask=False):
-        yield conn
+    # psycopg would cancel the statement by itself, and lose the connection if it is
+    # interrupted a second time.
+    return await apart(ctx, alone)

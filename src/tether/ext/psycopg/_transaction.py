@@ -26,6 +26,7 @@ from tether._outlast import outlasting
 from tether._postgres import Psycopg
 from tether._stopping import stopping
 
+from ._guard import guarded, guarded_async
 from ._library import (
     AsyncSource,
     CommitUnknown,
@@ -76,24 +77,25 @@ def transaction(
     """
     context_("transaction", ctx)
     if is_async(source):
-        return _in_task(ctx, source, belt)  # type: ignore[arg-type]
-    return _in_thread(ctx, source, belt)  # type: ignore[arg-type]
+        return in_task(ctx, source, belt)  # type: ignore[arg-type]
+    return in_thread(ctx, source, belt)  # type: ignore[arg-type]
 
 
 # -- in a thread ---------------------------------------------------------------------
 
 
 @contextmanager
-def _in_thread(
-    ctx: Context, source: Source[R], belt: float | None
+def in_thread(
+    ctx: Context, source: Source[R], belt: float | None = None
 ) -> Iterator[Connection[R]]:
+    """A transaction."""
     refuse_to_block("transaction", "async with transaction(...), with AsyncConnection")
     with lent(ctx, source) as conn:
         work = conn.transaction()
         commit = _Commit(conn)
         begun = False
         try:
-            with stopping(ctx, Psycopg(conn)):
+            with guarded(ctx, conn):
                 work.__enter__()
                 begun = True
                 for statement in _belt(ctx, belt):
@@ -126,15 +128,22 @@ def _roll_back(ctx: Context, conn: Any, work: Any, exc: BaseException) -> bool:
 
 
 @asynccontextmanager
-async def _in_task(
-    ctx: Context, source: AsyncSource[R], belt: float | None
+async def in_task(
+    ctx: Context,
+    source: AsyncSource[R],
+    belt: float | None = None,
+    *,
+    alone: bool = False,
 ) -> AsyncIterator[AsyncConnection[R]]:
+    """A transaction; `alone`: in a task in which nothing else waits."""
     async with lent_async(ctx, source) as conn:
         work = conn.transaction()
         commit = _Commit(conn)
         begun = False
         try:
-            async with stopping(ctx, Psycopg(conn), ask=False):
+            async with (
+                stopping(ctx, Psycopg(conn)) if alone else guarded_async(ctx, conn)
+            ):
                 await work.__aenter__()
                 begun = True
                 for statement in _belt(ctx, belt):

@@ -70,7 +70,6 @@ PATIENCE = 0.01
 SHIELD_LOOK = 0.001
 PURGE = 64
 ANYIO = "anyio._backends._asyncio"
-SAYS = "tether: "
 
 _Task = asyncio.Task
 
@@ -289,7 +288,7 @@ class Stack:
             told[block] = 0
         told[due[-1]] = 1
         error = due[-1]._ended()
-        task.cancel(SAYS + _text(error))
+        task.cancel(f"tether: {_text(error)}")
 
     def _done(self) -> tuple[list[Node], bool]:
         """The ended blocks that may interrupt, from the inside out.
@@ -347,7 +346,7 @@ class Stack:
         self.slow = True
         for block in done:
             self._told.setdefault(block, 0)
-        return asyncio.CancelledError(SAYS + _text(end))
+        return asyncio.CancelledError(f"tether: {_text(end)}")
 
     # -- leaving ---------------------------------------------------------------
 
@@ -418,11 +417,6 @@ def came_through_without_cancel(top: Node) -> bool:
             return True
         node = node._parent
     return False
-
-
-def is_ours(exc: asyncio.CancelledError) -> bool:
-    """Whether it says that a block has ended, by `look` or by `claim`."""
-    return bool(exc.args) and str(exc.args[0]).startswith(SAYS)
 
 
 def _in_hand(task: Task) -> bool:

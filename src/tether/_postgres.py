@@ -13,7 +13,6 @@ from ._loops import Task, running_loop
 
 ACTIVE = 1  # PQTRANS_ACTIVE: a command is in progress
 QUERY_CANCELED = "57014"
-SETTLE = 1.0  # seconds for a server to give a statement up
 
 
 @final
@@ -70,9 +69,6 @@ class Psycopg:
             return lost(self._conn)
         return bool(state == QUERY_CANCELED)
 
-    async def settle(self) -> None:
-        """After the task was canceled: nothing, psycopg has waited for the server."""
-
 
 def lost(conn: Any) -> bool:
     """Whether a connection of psycopg or asyncpg is closed, by whomever."""
@@ -90,11 +86,10 @@ class Asyncpg:
     what is left.
     """
 
-    __slots__ = ("_conn", "_loop", "_settled")
+    __slots__ = ("_conn", "_loop")
 
     def __init__(self, conn: Any) -> None:
         self._conn = conn
-        self._settled = False
         self._loop = asyncio.get_running_loop()
 
     def fileno(self) -> int:
@@ -103,8 +98,8 @@ class Asyncpg:
         return number
 
     def busy(self) -> bool:
-        """Whether its statement is still to be answered."""
-        return not self._settled
+        """True: what it is made for is one statement."""
+        return True
 
     def ask(self, seconds: float) -> None:
         """Have the server cancel the statement; returns when it has been told."""
@@ -124,20 +119,6 @@ class Asyncpg:
     def tells(self, exc: Exception) -> bool:
         """Whether the statement was canceled, or the connection is lost."""
         return state_of(exc) == QUERY_CANCELED or lost(self._conn)
-
-    async def settle(self) -> None:
-        """After the task was canceled: wait until the server has answered, a while.
-
-        Whatever is sent next waits for that.
-        """
-        try:
-            await self._conn.execute("select", timeout=SETTLE)
-        except OSError:  # TimeoutError, too
-            self._conn.terminate()
-        except Exception as exc:
-            self._settled = state_of(exc) is not None
-        else:
-            self._settled = True
 
 
 def state_of(exc: BaseException) -> str | None:

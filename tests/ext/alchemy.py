@@ -108,12 +108,12 @@ def own_transaction(conn: Any) -> Iterator[None]:
     inside = conn.in_transaction()
     try:
         yield
+        if not inside:
+            conn.commit()
     except BaseException:
         if not inside:
             conn.rollback()
         raise
-    if not inside:
-        conn.commit()
 
 
 class AlchemyInTasks(Alchemy, InTasks):
@@ -176,9 +176,9 @@ async def own_transaction_async(conn: Any) -> AsyncIterator[None]:
     inside = conn.in_transaction()
     try:
         yield
+        if not inside:
+            await conn.commit()
     except BaseException:
         if not inside:
             await conn.rollback()
         raise
-    if not inside:
-        await conn.commit()

@@ -1,9 +1,10 @@
 """How one call of a driver ends with a context, for each driver.
 
 A call is made in a thread, or in a greenlet of a task, from where SQLAlchemy's
-`await_only` reaches the task. SQLAlchemy takes a `CancelledError` that comes out of a
-driver for the end of the connection. When we have stopped the driver it has had its
-answer, and the connection is in order: `Held` carries the interruption past.
+`await_only` reaches the task. There it is made in a task of its own, which nothing
+interrupts: whoever cancels, the server is asked to stop, and its answer is read. So the
+connection is in order. But SQLAlchemy takes a `CancelledError` that comes out of a
+driver for the end of the connection: `Held` carries it past.
 """
 
 from __future__ import annotations
@@ -16,12 +17,10 @@ from typing import Any, TypeVar, final
 
 from sqlalchemy import Dialect
 
-from tether import Context, ContextError
+from tether import Context
 from tether import _sqlite as sqlite
-from tether._calls import instead_of
-from tether._interrupt import is_ours
 from tether._loops import running_loop
-from tether._outlast import outlasting
+from tether._outlast import apart
 from tether._postgres import Asyncpg, Psycopg, lost
 from tether._stopping import stopping
 
@@ -50,13 +49,11 @@ class Held(Exception):
 
 @contextmanager
 def holding() -> Iterator[None]:
-    """A block that raises `Held` in place of an interruption of ours."""
+    """A block that raises `Held` in place of an interruption."""
     try:
         yield
     except asyncio.CancelledError as exc:
-        if is_ours(exc):
-            raise Held(exc) from None
-        raise
+        raise Held(exc) from None
 
 
 @final
@@ -75,16 +72,17 @@ class Driver:
     def within(self, ctx: Context, conn: Any, call: Callable[[], T]) -> T:
         """The result of a call on a connection, which ends when `ctx` ends."""
         raw = raw_(conn)
+        peer = None if self.peer is None or lost(raw) else self.peer
         if self.in_tasks:
-            if self.peer is not None and not lost(raw):
+            if peer is not None:
                 with holding():
-                    return await_only(_stopped(ctx, self.peer(raw), conn, call))
+                    return await_only(apart(ctx, partial(_stopped, peer, raw, call)))
             if self.of_sqlite:
                 with holding():
-                    return await_only(_in_its_thread(ctx, raw, call))
+                    return await_only(apart(ctx, partial(_in_thread, raw, call)))
         elif running_loop() is None:
-            if self.peer is not None and not lost(raw):
-                with stopping(ctx, self.peer(raw)):
+            if peer is not None:
+                with stopping(ctx, peer(raw)):
                     return call()
             if self.of_sqlite:
                 return sqlite.call(ctx, raw, call)
@@ -103,35 +101,13 @@ def raw_(conn: Any) -> Any:
 
 
 async def _stopped(
-    ctx: Context, peer: Psycopg | Asyncpg, conn: Any, call: Callable[[], T]
+    peer: type[Psycopg | Asyncpg], raw: Any, call: Callable[[], T], ctx: Context
 ) -> T:
-    try:
-        async with stopping(ctx, peer):
-            return await greenlet_spawn(call)
-    except asyncio.CancelledError as exc:
-        canceled = exc
-        if not is_ours(exc):
-            # Somebody else has canceled the task, which its driver has passed on.
-            try:
-                await outlasting(peer.settle())
-            except asyncio.CancelledError as again:
-                canceled = again
-            if not _in_order(peer, conn):
-                raise
-        raise Held(canceled) from None
+    async with stopping(ctx, peer(raw)):
+        return await greenlet_spawn(call)
 
 
-def _in_order(peer: Psycopg | Asyncpg, conn: Any) -> bool:
-    raw = raw_(conn)
-    if lost(raw) or peer.busy():
-        return False
-    # SQLAlchemy forgets the transaction of asyncpg's whose begin was canceled.
-    adapted = getattr(conn, "dbapi_connection", conn)
-    knows = getattr(adapted, "_transaction", True) is not None
-    return isinstance(peer, Psycopg) or knows or not raw.is_in_transaction()
-
-
-async def _in_its_thread(ctx: Context, db: Any, call: Callable[[], T]) -> T:
+async def _in_thread(db: Any, call: Callable[[], T], ctx: Context) -> T:
     """As in a thread, in the one that aiosqlite has for its connection.
 
     All that it does goes through `Connection._execute` (0.17 to 0.22).
@@ -139,22 +115,12 @@ async def _in_its_thread(ctx: Context, db: Any, call: Callable[[], T]) -> T:
 
     def execute(fn: Callable[..., object], *args: Any, **kwargs: Any) -> Awaitable[Any]:
         work = partial(fn, *args, **kwargs)
-        done: Awaitable[Any] = type(db)._execute(db, sqlite.call, scope, db._conn, work)
+        done: Awaitable[Any] = type(db)._execute(db, sqlite.call, ctx, db._conn, work)
         return done
 
     ctx.check()
-    # Not interrupted: the thread will tell what has come of it. It notices, too, when
-    # this is left because somebody else has canceled the task.
-    scope = ctx.with_cancel()
+    db._execute = execute
     try:
-        shield = ctx.without_cancel()  # tether: ignore[detached-without-limit]
-        with shield.with_cancel():
-            db._execute = execute
-            try:
-                return await greenlet_spawn(call)
-            finally:
-                del db._execute
-                scope.cancel()
-    except ContextError as exc:
-        instead_of(exc.__cause__ or exc, ctx)
-        raise
+        return await greenlet_spawn(call)
+    finally:
+        del db._execute

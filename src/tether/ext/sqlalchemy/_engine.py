@@ -199,18 +199,18 @@ class Following:
         with ctx.without_cancel().with_timeout(ROLL_BACK):
             original(connection, name)  # which executes a statement
 
-    def _outlasting(self, ctx: Context, call: Callable[[], None]) -> None:
+    def _outlasting(self, ctx: Context, call: Callable[[], object]) -> None:
         """Make a call which in a task nothing interrupts that happens to the task."""
         if not self._driver.in_tasks:
             call()
             return
-        try:
-            await_only(outlasting(greenlet_spawn(call)))
-        except ContextError as exc:
-            # It did not know of the blocks of this task.
-            with holding():
+        with holding():
+            try:
+                await_only(outlasting(greenlet_spawn(call)))
+            except ContextError as exc:
+                # It did not know of the blocks of this task.
                 instead_of(exc.__cause__ or exc, ctx)
-            raise
+                raise
 
 
 def _refuse_aborted(conn: Any) -> None:

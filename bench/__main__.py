@@ -19,6 +19,7 @@ from bench import (
     looks,
     memory,
     scopes,
+    sql,
     threads,
     tree,
     waits,
@@ -37,8 +38,18 @@ TOPICS: dict[str, ModuleType] = {
     "asgi": asgi,
     "clients": clients,
     "groups": groups,
+    "sql": sql,
 }
-PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp")
+PEERS = (
+    "anyio",
+    "trio",
+    "uvloop",
+    "httpx",
+    "requests",
+    "aiohttp",
+    "psycopg",
+    "asyncpg",
+)
 NAME, VALUE, RATIO = 42, 9, 7
 
 
@@ -48,6 +59,8 @@ def number(value: float | None, unit: str) -> str:
         return "-"
     if unit == "bytes":
         return f"{value:.0f} B"
+    if unit == "count":
+        return f"{value:.0f}"
     for factor, short in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if value >= factor:
             return f"{value / factor:.2f} {short}"

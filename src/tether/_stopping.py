@@ -24,10 +24,10 @@ Invariants
     longer is made harmless by ending the connection.
 -   The socket that is shut is a second descriptor of the same connection, taken on
     entry: a driver may close its own at any moment, and its number is used anew.
--   In a task, a peer that can be asked is not interrupted by the end of `ctx`, so the
-    driver reads the server's answer, which tells what has happened. One that cannot
-    (`async with stopping(ctx, peer, ask=False)`, for blocks in which other things wait
-    as well) is interrupted, which a driver for tasks answers by asking.
+-   In a task the end of `ctx` does not interrupt the block, so the driver reads the
+    server's answer, which tells what has happened. It does with `interrupt=True`, for
+    blocks in which other things wait as well. A driver for tasks asks the server then,
+    but only once.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from ._scope import Scope
 
 GRACE = 1.0
 _AGAIN, _AGAIN_AT_MOST = 0.005, 0.1  # seconds between two requests
+_THE_DRIVERS = 0.02  # seconds for the request of the driver's own
 
 
 class Peer(Protocol):
@@ -74,7 +75,7 @@ class stopping:  # noqa: N801
     """A block in which what `peer` runs ends when `ctx` ends; raises `ctx`'s error."""
 
     __slots__ = (
-        *("_around", "_asks", "_ctx", "_interrupting", "_left", "_peer", "_twin"),
+        *("_around", "_ctx", "_interrupt", "_interrupting", "_left", "_peer", "_twin"),
         "cut",
     )
 
@@ -82,10 +83,10 @@ class stopping:  # noqa: N801
     _interrupting: Interrupting
     _twin: int
 
-    def __init__(self, ctx: Context, peer: Peer, *, ask: bool = True) -> None:
+    def __init__(self, ctx: Context, peer: Peer, *, interrupt: bool = False) -> None:
         self._ctx = ctx
         self._peer = peer
-        self._asks = ask
+        self._interrupt = interrupt
         self._left = allocate_lock()
         self.cut = False  # whether the socket was shut, and the connection is lost
 
@@ -114,8 +115,8 @@ class stopping:  # noqa: N801
 
     async def __aenter__(self) -> None:
         self._begin(self._ctx)
-        shielded = self._ctx.without_cancel() if self._asks else self._ctx
-        around = self._around = shielded.with_cancel()
+        above = self._ctx if self._interrupt else self._ctx.without_cancel()
+        around = self._around = above.with_cancel()
         try:
             around.__enter__()
             await self._interrupting.__aenter__()
@@ -170,10 +171,12 @@ class stopping:  # noqa: N801
         """From the end of `ctx` to that of the block."""
         pause = _AGAIN
         until = time.monotonic() + GRACE
+        if self._interrupt and self._left.acquire(timeout=_THE_DRIVERS):
+            return
         while True:
             if not self._peer.busy():
                 until = time.monotonic() + GRACE
-            elif time.monotonic() >= until or (self._asks and not self._asked(until)):
+            elif time.monotonic() >= until or not self._asked(until):
                 self._shut()
                 return
             if self._left.acquire(timeout=pause):

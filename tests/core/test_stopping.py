@@ -288,8 +288,8 @@ def test_a_context_canceled_because_of_an_earlier_error_of_it(peer: Peer) -> Non
 # -- in a task -----------------------------------------------------------------------
 
 
-async def within_async(ctx: Context, peer: Peer, *, ask: bool = True) -> None:
-    async with stopping(ctx, peer, ask=ask):
+async def within_async(ctx: Context, peer: Peer) -> None:
+    async with stopping(ctx, peer):
         await peer.call_async()
 
 
@@ -378,22 +378,39 @@ def test_a_task_that_is_canceled_by_somebody_else_is(run: Run, peer: Peer) -> No
     run(main)
 
 
-def test_who_is_not_asked_is_interrupted(run: Run, peer: Peer) -> None:
+def test_a_block_may_be_interrupted_as_well(run: Run, peer: Peer) -> None:
+    peer.running = False
+
     async def main() -> None:
         with pytest.raises(DeadlineExceeded):
             with background().with_timeout(0.01) as ctx:
-                async with stopping(ctx, peer, ask=False):
+                async with stopping(ctx, peer, interrupt=True):
                     await asyncio.get_running_loop().create_future()
 
     run(main)
     assert peer.requests == 0
 
 
+def test_who_is_interrupted_and_goes_on_waiting_is_asked(run: Run, peer: Peer) -> None:
+    async def main() -> None:
+        with pytest.raises(DeadlineExceeded):
+            with background().with_timeout(0.01) as ctx:
+                async with stopping(ctx, peer, interrupt=True):
+                    try:
+                        await asyncio.get_running_loop().create_future()
+                    except asyncio.CancelledError:
+                        # A driver whose own request came too early.
+                        await peer.call_async()
+
+    run(main)
+    assert peer.requests >= 1
+
+
 def test_who_is_interrupted_and_goes_on_waiting_is_cut(run: Run, stuck: Peer) -> None:
     async def main() -> None:
         with pytest.raises(DeadlineExceeded):
             with background().with_timeout(0.01) as ctx:
-                async with stopping(ctx, stuck, ask=False):
+                async with stopping(ctx, stuck, interrupt=True):
                     try:
                         await asyncio.get_running_loop().create_future()
                     except asyncio.CancelledError:
@@ -402,16 +419,16 @@ def test_who_is_interrupted_and_goes_on_waiting_is_cut(run: Run, stuck: Peer) ->
     run(main)
 
 
-@pytest.mark.parametrize("ask", [True, False])
+@pytest.mark.parametrize("interrupt", [True, False])
 def test_in_a_task_nothing_is_begun_under_a_done_context(
-    run: Run, peer: Peer, ask: bool
+    run: Run, peer: Peer, interrupt: bool
 ) -> None:
     async def main() -> None:
         ctx = background().with_cancel()
         ctx.cancel()
         before = descriptors()
         with pytest.raises(Canceled):
-            async with stopping(ctx, peer, ask=ask):
+            async with stopping(ctx, peer, interrupt=interrupt):
                 pytest.fail("begun")
         assert descriptors() == before
 

@@ -47,7 +47,6 @@ class Stack(Protocol):
     aborted: type[Exception]  # the driver's error for a transaction that has failed
     error: type[Exception]  # the base of all that the server answers
     in_tasks: bool
-    tells_the_driver: bool  # whether the driver's error is the cause of ours
 
     def connect(self, url: str = "") -> Any: ...
     def pool(self, size: int, url: str = "") -> Any: ...
@@ -103,10 +102,9 @@ async def plainly(block: Any) -> AsyncIterator[Any]:
 
 class Threads:
     in_tasks = False
-    tells_the_driver = True
-    canceled = psycopg.errors.QueryCanceled
-    aborted = psycopg.errors.InFailedSqlTransaction
-    error = psycopg.Error
+    canceled: type[Exception] = psycopg.errors.QueryCanceled
+    aborted: type[Exception] = psycopg.errors.InFailedSqlTransaction
+    error: type[Exception] = psycopg.Error
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -181,10 +179,9 @@ class InTasks:
 
 
 class Tasks(InTasks):
-    tells_the_driver = True
-    canceled = psycopg.errors.QueryCanceled
-    aborted = psycopg.errors.InFailedSqlTransaction
-    error = psycopg.Error
+    canceled: type[Exception] = psycopg.errors.QueryCanceled
+    aborted: type[Exception] = psycopg.errors.InFailedSqlTransaction
+    error: type[Exception] = psycopg.Error
 
     @asynccontextmanager
     async def connect(self, url: str = "") -> AsyncIterator[Any]:
@@ -228,10 +225,9 @@ class Tasks(InTasks):
 
 
 class Asyncpg(InTasks):
-    tells_the_driver = False  # it ends its statement itself, and drops the answer
-    canceled = asyncpg.QueryCanceledError
-    aborted = asyncpg.InFailedSQLTransactionError
-    error = asyncpg.PostgresError
+    canceled: type[Exception] = asyncpg.QueryCanceledError
+    aborted: type[Exception] = asyncpg.InFailedSQLTransactionError
+    error: type[Exception] = asyncpg.PostgresError
 
     @asynccontextmanager
     async def connect(self, url: str = "") -> AsyncIterator[Any]:

@@ -124,9 +124,14 @@ def test_an_administrators_cancel_is_not_ours(
     async def test(stack: Stack) -> None:
         async with stack.connect() as conn:
             pid = stack.pid(conn)
-            cancel = f"select pg_cancel_backend({pid})"
+
+            def cancel() -> None:
+                while watch.runs(name):  # one that comes between two messages is lost
+                    watch.value(f"select pg_cancel_backend({pid})")
+                    time.sleep(0.01)
+
             with background().with_timeout(LONG) as ctx:
-                with once_it_runs(stack.server, name, lambda: watch.value(cancel)):
+                with once_it_runs(stack.server, name, cancel):
                     with pytest.raises(stack.canceled):
                         await stack.fetch_one(ctx, conn, sql)
 
@@ -154,8 +159,7 @@ def test_a_statement_ends_with_its_deadline(
                     await getattr(stack, call)(ctx, at, sql)
             assert time.monotonic() - began < SOON
             assert caught.value.ctx is ctx
-            if stack.tells_the_driver:
-                assert isinstance(caught.value.__cause__, stack.canceled)
+            assert isinstance(caught.value.__cause__, stack.canceled)
             assert not watch.runs(name)  # gone before the caller is back
             now = await stack.fetch_one(background(), at, "select pg_backend_pid(), 7")
             assert tuple(now) == (pid[0], 7)  # the same connection, in order

@@ -10,32 +10,42 @@
 the statement as asyncpg does. `guard` is for code that has a connection in hand and
 calls it by itself, or through a library.
 
-When the context ends, the task is interrupted, asyncpg asks the server to cancel the
-statement, and the block is left when the server has. If it does not within a grace of a
-second, the connection is terminated, and its pool replaces it. A wait for a connection
-of a pool ends with the context, too. What is raised is the context's error. Errors of
-asyncpg's own pass as they are.
+When the context ends, the statement is canceled in the server, which takes some
+milliseconds and leaves the connection in order. If the server does not obey, the socket
+is shut down after a grace of a second: the caller is back then, and the pool replaces
+the connection. Either way what is raised is the context's error, with asyncpg's as its
+`__cause__`. Errors of asyncpg's own pass as they are, those of an administrator's
+cancel included, and a statement that was done all the same keeps its result.
 
-A COMMIT is not canceled, because asyncpg would not tell what came of it: it may outlast
-the context by the grace. So what it might have to do at length, the deferred
-constraints, is done before it, and can be canceled.
+A wait for a connection of a pool counts, too, and ends with the context.
+
+Private in asyncpg (0.22 to 0.32), and used all the same: `_cancel_current_command` of a
+connection asks the server without giving up the answer. What is public cancels the
+task, asks once, and misses a server that is just between two messages.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import ceil
 from typing import Any, Protocol, TypeVar, cast
 
 from tether import Context, ContextError
-from tether._calls import translating
-from tether._errors import CommitUnknown, append_cause
+from tether._calls import instead_of, translating
+from tether._errors import CommitUnknown
 from tether._line import context_
-from tether._loops import call_soon
-from tether._outlast import outlasting
-from tether._stopping import GRACE
+from tether._outlast import apart, outlasting
+from tether._postgres import Asyncpg
+from tether._stopping import GRACE, stopping
 
 try:
     import asyncpg
@@ -61,6 +71,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound="Connection")
 
 ROLL_BACK = 1.0  # seconds for the roll-back
+AGAIN, AGAIN_AT_MOST = 0.02, 0.1  # seconds between two requests to stop
 
 
 # -- what asyncpg has no types for ----------------------------------------------------
@@ -125,9 +136,20 @@ async def _call(
     source: Connection | Pool,
     ask: Callable[[Connection], Awaitable[T]],
 ) -> T:
+    async def alone(scope: Context) -> T:
+        async with _lent(scope, source) as conn:
+            async with stopping(scope, _peer(conn)):
+                return await ask(conn)
+
     context_(name, ctx)
-    async with _lent(ctx, source) as conn, _guarded(ctx, conn):
-        return await ask(conn)
+    return await apart(ctx, alone)
+
+
+def _peer(conn: Any) -> Asyncpg:
+    raw = getattr(conn, "_con", conn)  # what a pool lends belongs to nobody once lost
+    if raw.is_closed():
+        raise asyncpg.InterfaceError("connection is closed")
+    return Asyncpg(raw)
 
 
 def guard(ctx: Context, conn: C) -> AbstractAsyncContextManager[C]:
@@ -162,10 +184,21 @@ def _translating(ctx: Context) -> translating:
 async def _settle(conn: Any) -> None:
     """Wait until the server has given the statement up, or give the connection up.
 
-    Whatever is sent next waits for that.
+    asyncpg has asked it once, and whatever is sent next waits for its answer.
     """
+    conn = getattr(conn, "_con", conn)
+    if conn is None:
+        return  # terminated, and back in its pool
+    loop = asyncio.get_running_loop()
+    waits = loop.create_task(conn.execute("select", timeout=GRACE))
+    pause = AGAIN
+    while not (await asyncio.wait((waits,), timeout=pause))[0]:
+        told = loop.create_future()
+        conn._cancel_current_command(told)
+        await asyncio.wait((told,), timeout=GRACE)  # else it would hit the next one
+        pause = min(2 * pause, AGAIN_AT_MOST)
     try:
-        await conn.execute("select", timeout=GRACE)
+        await waits
     except (asyncpg.PostgresError, asyncpg.InterfaceError):
         pass  # it has answered, is closed, or in use by somebody else
     except OSError:  # TimeoutError, too
@@ -206,13 +239,27 @@ async def _transaction(
 
         async def begin() -> None:
             nonlocal begun
-            await work.__aenter__()
-            begun = True
+            async with stopping(ctx, _peer(conn)):
+                await work.__aenter__()
+                begun = True
+
+        async def commit() -> None:
+            nonlocal committing
+            done = False
+            try:
+                async with stopping(ctx, _peer(conn)):
+                    committing = True
+                    await work.__aexit__(None, None, None)
+                    done = True
+            except Exception as exc:
+                if done and isinstance(exc, ContextError):
+                    return  # the end came with the answer: what was done is done
+                if committing and _is_closed(conn):
+                    raise CommitUnknown from exc
+                raise
 
         try:
-            ctx.check()
-            with _translating(ctx):
-                await outlasting(_in_time(ctx, conn, begin()))
+            await _kept(ctx, begin())
             async with _guarded(ctx, conn):
                 if belt is not None and ctx.deadline is not None:
                     limit = ceil((ctx.remaining() + belt) * 1000)
@@ -224,55 +271,31 @@ async def _transaction(
                     "select" if nested else "set constraints all immediate"
                 )
             ctx.check()
-            committing = True
-            await outlasting(_in_time(ctx, conn, work.__aexit__(None, None, None)))
-        except BaseException as exc:
-            if committing:
-                if _is_closed(conn) and isinstance(exc, Exception):
-                    raise CommitUnknown from (_ended(ctx, exc) or exc)
-            elif begun:
+            await _kept(ctx, commit())
+        except BaseException:
+            if begun and not committing:
                 await outlasting(_roll_back(ctx, conn, work))
             raise
 
 
-def _ended(ctx: Context, exc: Exception) -> BaseException | None:
-    """The end of `ctx`, if it is over, with `exc` for its cause."""
-    error = ctx.err()
-    if error is not None:
-        append_cause(exc, error.__cause__)
-        error.__cause__ = exc
-    return error
-
-
-async def _in_time(ctx: Context, conn: Connection, call: Awaitable[T]) -> T:
-    """What may outlast `ctx` by the grace; then the connection is terminated."""
-    loop = asyncio.get_running_loop()
-    end: asyncio.TimerHandle | None = None
-    left = False
-
-    def arm() -> None:
-        nonlocal end
-        if not left:
-            end = loop.call_later(GRACE, _terminate, conn)
-
-    stop = ctx.after_func(lambda: call_soon(loop, arm))
+async def _kept(ctx: Context, call: Coroutine[Any, Any, None]) -> None:
+    """Run it in a task of its own, which nothing interrupts, and wait for it."""
     try:
-        return await call
-    finally:
-        left = True
-        stop()
-        if end is not None:
-            end.cancel()
+        await outlasting(call)
+    except ContextError as exc:
+        if exc.__cause__ is not None:
+            instead_of(exc.__cause__, ctx)
+        ctx.check()
+        raise
 
 
 async def _roll_back(ctx: Context, conn: Connection, work: Any) -> None:
-    if _is_closed(conn):
-        return
-    with ctx.without_cancel().with_timeout(ROLL_BACK) as rest:
-        try:
-            await _in_time(rest, conn, work.__aexit__(Exception, None, None))
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-            _terminate(conn)  # which rolls back as well
+    try:
+        with ctx.without_cancel().with_timeout(ROLL_BACK) as rest:
+            async with stopping(rest, _peer(conn)):
+                await work.__aexit__(Exception, None, None)
+    except (ContextError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        _terminate(conn)  # which rolls back as well
 
 
 # A connection of a pool that has been terminated belongs to nobody, and says so.

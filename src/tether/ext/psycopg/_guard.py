@@ -65,7 +65,7 @@ async def guarded_async(
     """The block in a task: whatever else waits in it ends as well."""
     key = conn.pgconn.get_cancel()
     try:
-        async with stopping(ctx, Psycopg(conn), ask=False):
+        async with stopping(ctx, Psycopg(conn), interrupt=True):
             yield conn
     except BaseException:
         if conn.closed:

@@ -50,7 +50,9 @@ class Psycopg:
         answered: Future[None] = Future()
 
         def ask() -> None:
-            asking = loop.create_task(self._conn.cancel_safe(timeout=seconds))
+            # It has ended when nobody waits for it any more.
+            limit = seconds * 0.9
+            asking = loop.create_task(self._conn.cancel_safe(timeout=limit))
             asking.add_done_callback(told)
 
         def told(asking: Task) -> None:

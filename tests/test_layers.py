@@ -40,6 +40,7 @@ LIBRARIES = {
     "testing": {"pytest"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
+    "ext.django": {"asgiref", "django"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
     "ext.psycopg": {"psycopg", "psycopg_pool"},

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import TypeVar, final
 
 from ._context import Context
-from ._errors import ContextError
+from ._errors import ContextError, append_cause
 from ._scope import Scope
 
 T = TypeVar("T")
@@ -103,15 +103,12 @@ class Guard:
             pass  # the outcome of the block says more: a commit that was done is done
 
     def _translate(self, exc: BaseException) -> None:
-        if not isinstance(exc, sqlite3.OperationalError):
-            return
         if _code(exc) & 0xFF not in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY}:
             return
         error = self._ctx.err()
         if error is None:
             return  # not ours: somebody else's interrupt, a lock held for too long
-        if exc.__cause__ is None:
-            exc.__cause__ = error.__cause__  # why the context ended stays in the chain
+        append_cause(exc, error.__cause__)  # why the context ended stays in the chain
         raise error from exc
 
 
@@ -127,7 +124,7 @@ def call(ctx: Context, conn: sqlite3.Connection, ask: Callable[[], T]) -> T:
                 in_transaction = conn.in_transaction
                 try:
                     return ask()
-                except sqlite3.OperationalError as exc:
+                except Exception as exc:
                     if in_transaction and not conn.in_transaction:
                         raise  # rolled back: this statement alone would be half of it
                     if not _may_come_free(exc, time.monotonic() - began):
@@ -144,7 +141,7 @@ def call(ctx: Context, conn: sqlite3.Connection, ask: Callable[[], T]) -> T:
                 waiting.cancel()
 
 
-def _may_come_free(exc: sqlite3.OperationalError, took: float) -> bool:
+def _may_come_free(exc: Exception, took: float) -> bool:
     """Whether the statement has failed on a lock that somebody may give back."""
     code = _code(exc)
     if code & 0xFF != sqlite3.SQLITE_BUSY or code == sqlite3.SQLITE_BUSY_SNAPSHOT:
@@ -152,9 +149,12 @@ def _may_come_free(exc: sqlite3.OperationalError, took: float) -> bool:
     return took >= _MOMENT  # else SQLite did not think it worth waiting
 
 
-def _code(exc: sqlite3.Error) -> int:
-    # Errors that did not come out of SQLite have none.
-    return getattr(exc, "sqlite_errorcode", 0)
+def _code(exc: BaseException) -> int:
+    """SQLite's code for an error, or for what a library has raised it from; else 0."""
+    for error in (exc, exc.__cause__):
+        if isinstance(error, sqlite3.OperationalError):
+            return getattr(error, "sqlite_errorcode", 0)
+    return 0
 
 
 # Plain cursors: the connection's row factory and subclass are not asked.

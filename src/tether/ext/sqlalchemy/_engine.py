@@ -11,6 +11,7 @@ either the engine was given to `attach` or the context comes out of a `guard`.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, final
@@ -112,7 +113,7 @@ class Following:
                 return
             self._within(ctx, conn, call)
         except BaseException:
-            self._failed(conn)
+            self._note(conn, failed=True)
             raise
         if self._driver.of_sqlite or execution._is_server_side:
             execution.cursor = Fetching(cursor, partial(self._fetch, conn))
@@ -129,9 +130,13 @@ class Following:
                 # The pool replaces it. SQLAlchemy would take all of them for lost.
                 self._outlasting(ctx, conn.invalidate)
 
-    def _failed(self, conn: Any) -> None:
-        if conn.is_valid and self._driver.peer is not None:
-            self._suspect.add(raw_(conn))
+    def _note(self, conn: Any, *, failed: bool) -> bool:
+        """Whether a statement had failed; whether one has, from now on."""
+        if self._driver.peer is None or not conn.is_valid:
+            return False
+        had = raw_(conn) in self._suspect
+        (self._suspect.add if failed else self._suspect.discard)(raw_(conn))
+        return had
 
     # -- ends of transactions --------------------------------------------------
 
@@ -140,8 +145,7 @@ class Following:
         if ctx is None:
             original(conn)
             return
-        if raw_(conn) in self._suspect:
-            self._suspect.discard(raw_(conn))
+        if self._note(conn, failed=False):
             _refuse_aborted(conn)
         self._outlasting(ctx, partial(self._commit_within, ctx, original, conn))
 
@@ -170,7 +174,7 @@ class Following:
 
     def _roll_back(self, original: Callable[[Any], None], conn: Any) -> None:
         ctx = self.context()
-        self._suspect.discard(raw_(conn))
+        self._note(conn, failed=False)
         if ctx is None:
             original(conn)
         else:
@@ -229,6 +233,20 @@ def _handle_error(context: Any) -> None:
     """Let out what was held; and keep a connection that is in order."""
     exc = context.original_exception
     if isinstance(exc, Held):
-        raise exc.take()
+        interruption = exc.take()
+        if context.execution_context is not None:
+            _close(context.execution_context.cursor, in_task=context.dialect.is_async)
+        raise interruption
     if isinstance(exc, ContextError):
         context.is_disconnect = False
+
+
+def _close(cursor: Any, *, in_task: bool) -> None:
+    """What SQLAlchemy itself would do if the handler returned."""
+    try:
+        if in_task:
+            await_only(outlasting(greenlet_spawn(cursor.close)))
+        else:
+            cursor.close()
+    except (Exception, CancelledError):
+        pass  # what is raised instead says more, and interrupts as well

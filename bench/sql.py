@@ -1,4 +1,4 @@
-"""A statement is canceled: until PostgreSQL has stopped, ns; and what it costs."""
+"""A statement is canceled: until PostgreSQL has stopped, ns; and its CPU before."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from itertools import count
 from time import perf_counter_ns as now
+from time import thread_time_ns as cpu
 from typing import Any
 
-from bench._measure import Bar, Case, Effort, Side, Where
+from bench._measure import Case, Effort, Side, Where
 from tests.ext.postgres import server
 from tests.ext.stacks import Asyncpg, Stack, Tasks, Threads, drive
 from tether import ContextError, Scope, background
@@ -127,6 +128,34 @@ async def stopped(stack: Stack, n: int, end: str) -> list[int]:
     return took
 
 
+# -- the whole chain -----------------------------------------------------------------
+
+
+def hung_up(path: str) -> Callable[[int], list[int]]:
+    def run(n: int) -> list[int]:
+        import psycopg
+
+        from tests.ext.chain import service
+        from tests.ext.serving import get
+
+        took: list[int] = []
+        spy = Spy()
+        with psycopg.connect(url(), autocommit=True) as conn:
+            conn.execute("create table if not exists orders (i int)")
+        with service(server()) as served:
+            for _ in range(n):
+                mark = f"mark-{next(_marks)}."
+                client = served.ask(get(f"{path}?mark={mark}"))
+                spy.until(mark, sees=True)
+                began = now()
+                client.close()
+                took.append(spy.until(mark, sees=False) - began)
+        spy.close()
+        return took
+
+    return run
+
+
 def stacks() -> dict[str, tuple[Callable[[], Stack], Where]]:
     return {
         "psycopg, threads": (lambda: Threads(server()), "thread"),
@@ -150,7 +179,7 @@ def stopping_sides(end: str) -> Iterator[Side]:
         async def work(n: int, make: Callable[[], Stack] = make) -> list[int]:
             return await stopped(make(), n, end)
 
-        yield Side(name, running(where, work), where)
+        yield Side(f"tether, {name}", running(where, work), where)
 
 
 async def only_the_waiting(n: int) -> list[int]:
@@ -212,6 +241,7 @@ def late_tether(n: int) -> list[int]:
             except ContextError:
                 pass
             killed += not survives(conn)
+    assert killed == 0, f"{killed} innocent statements were killed"
     return [killed]
 
 
@@ -236,9 +266,9 @@ def survives(conn: Any) -> bool:
 
 @asynccontextmanager
 async def timed(n: int, took: list[int]) -> AsyncIterator[range]:
-    began = now()
+    began = cpu()
     yield range(n)
-    took.append(now() - began)
+    took.append(cpu() - began)
 
 
 async def plainly(stack: Stack, n: int, pooled: bool) -> int:
@@ -273,7 +303,7 @@ async def with_tether(stack: Stack, n: int, pooled: bool) -> int:
     return took[0]
 
 
-def cost(name: str, *, pooled: bool) -> Case:
+def cost(name: str, n: int, *, pooled: bool) -> Case:
     make, where = stacks()[name]
 
     async def plain(n: int) -> int:
@@ -284,31 +314,42 @@ def cost(name: str, *, pooled: bool) -> Case:
 
     on = "of a pool" if pooled else "of one connection"
     return Case(
-        f"select 1 {on}, {name}",
+        f"CPU of the calling thread: select 1 {on}, {name}",
         "plain",
         [
             Side("plain", running(where, plain), where),
             Side("tether", running(where, ours), where),
         ],
+        n=n,  # opening the connection would calibrate it
     )
 
 
 def cases(effort: Effort) -> list[Case]:
     runs = 25 if effort.large else 1  # in at least two rounds
     races = 1000 if effort.large else 10
+    statements = 500 if effort.large else 5
     by_deadline, by_cancel = stopping_sides("deadline"), stopping_sides("cancel")
     waiting = Side(TO_THREAD, only_the_waiting, "asyncio")
     found = [
         Case(
             "from the deadline until it is gone from pg_stat_activity",
-            "psycopg, threads",
+            "tether, psycopg, threads",
             [*by_deadline, waiting],
             n=runs,
         ),
         Case(
             "from cancel() until it is gone from pg_stat_activity",
-            "psycopg, threads",
+            "tether, psycopg, threads",
             [*by_cancel],
+            n=runs,
+        ),
+        Case(
+            "from the client's hanging up, uvicorn and FastAPI in between",
+            "tether, async def endpoint",
+            [
+                Side("tether, async def endpoint", hung_up("/coroutine")),
+                Side("tether, def endpoint", hung_up("/function")),
+            ],
             n=runs,
         ),
         Case(
@@ -316,12 +357,12 @@ def cases(effort: Effort) -> list[Case]:
             "cancel_safe, nobody waits for it",
             [
                 Side("cancel_safe, nobody waits for it", late_plain),
-                Side("tether", late_tether, bars=(Bar(0),)),
+                Side("tether", late_tether),
             ],
             unit="count",
             n=races,
         ),
     ]
     for name in ("psycopg, threads", "psycopg, asyncio", "asyncpg, asyncio"):
-        found += [cost(name, pooled=pooled) for pooled in (False, True)]
+        found += [cost(name, statements, pooled=pooled) for pooled in (False, True)]
     return found

@@ -50,9 +50,9 @@ class Psycopg:
         answered: Future[None] = Future()
 
         def ask() -> None:
-            # It has ended when nobody waits for it any more.
-            limit = seconds * 0.9
-            asking = loop.create_task(self._conn.cancel_safe(timeout=limit))
+            # It gives up before we do, and so is over when the block is left.
+            cancel = self._conn.cancel_safe(timeout=seconds * 0.8)
+            asking = loop.create_task(cancel)
             asking.add_done_callback(told)
 
         def told(asking: Task) -> None:

@@ -43,6 +43,7 @@ from . import _pool
 from ._calls import instead_of, shut
 from ._context import Context
 from ._errors import ContextError
+from ._interrupt import in_a_block
 from ._interrupting import Interrupting
 from ._scope import Scope
 
@@ -79,7 +80,7 @@ class stopping:  # noqa: N801
         "cut",
     )
 
-    _around: Scope
+    _around: Scope | None
     _interrupting: Interrupting
     _twin: int
 
@@ -97,6 +98,7 @@ class stopping:  # noqa: N801
         try:
             self._interrupting.__enter__()
         except BaseException:
+            del self._interrupting
             socket.close(self._twin)
             raise
 
@@ -107,7 +109,7 @@ class stopping:  # noqa: N801
         tb: TracebackType | None,
     ) -> None:
         self._left.release()
-        self._interrupting.leave()
+        self._take_interrupting().leave()
         socket.close(self._twin)
         self._conclude(exc)
 
@@ -115,14 +117,25 @@ class stopping:  # noqa: N801
 
     async def __aenter__(self) -> None:
         self._begin(self._ctx)
-        above = self._ctx if self._interrupt else self._ctx.without_cancel()
-        around = self._around = above.with_cancel()
+        around: Scope | None = None
+        if self._interrupt:
+            around = self._ctx.with_cancel()
+        elif in_a_block():
+            # A shield, for the time in which the block is told in another way.
+            shield = (
+                self._ctx.without_cancel()
+            )  # tether: ignore[detached-without-limit]
+            around = shield.with_cancel()
+        self._around = around
         try:
-            around.__enter__()
+            if around is not None:
+                around.__enter__()
             await self._interrupting.__aenter__()
         except BaseException as exc:
+            del self._interrupting
             socket.close(self._twin)
-            around.__exit__(type(exc), exc, exc.__traceback__)
+            if around is not None:
+                around.__exit__(type(exc), exc, exc.__traceback__)
             self._ctx.check()  # as the interruption, if a block around us has ended
             raise
 
@@ -135,12 +148,13 @@ class stopping:  # noqa: N801
         canceled: asyncio.CancelledError | None = None
         self._left.release()
         try:
-            await self._interrupting.leave_async()
+            await self._take_interrupting().leave_async()
         except asyncio.CancelledError as came:
             exc = canceled = came
         try:
             socket.close(self._twin)
-            self._around.__exit__(None if exc is None else type(exc), exc, tb)
+            if self._around is not None:
+                self._around.__exit__(None if exc is None else type(exc), exc, tb)
             self._conclude(exc)
             if canceled is not None:
                 raise canceled
@@ -154,6 +168,12 @@ class stopping:  # noqa: N801
         self._left.acquire()
         self._twin = socket.dup(self._peer.fileno())
         self._interrupting = ctx.interrupting(self._stop)
+
+    def _take_interrupting(self) -> Interrupting:
+        # It leads to a method that leads here: no cycle, it would hold the context.
+        interrupting = self._interrupting
+        del self._interrupting
+        return interrupting
 
     def _conclude(self, exc: BaseException | None) -> None:
         if exc is None:

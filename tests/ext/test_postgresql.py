@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -589,6 +591,56 @@ def test_a_late_cancel_kills_no_innocent_statement(on: Callable[[Test], None]) -
                     stopped += 1
                 await stack.execute(background(), conn, "select pg_sleep(0.001)")
         assert 0 < stopped < 150
+
+    on(test)
+
+
+def test_nothing_holds_a_context_that_is_over(on: Callable[[Test], None]) -> None:
+    """No cycle: a request would stay in memory until the collector comes."""
+
+    async def once(stack: Stack, source: Any) -> weakref.ref[Context]:
+        ctx = background().with_timeout(0.02)
+        try:
+            await stack.fetch_one(ctx, source, ENDLESS)
+        except DeadlineExceeded:
+            pass
+        return weakref.ref(ctx)
+
+    async def within(stack: Stack, source: Any) -> weakref.ref[Context]:
+        scope = background().with_timeout(0.02)
+        try:
+            with scope as ctx:
+                async with stack.transaction(ctx, source) as conn:
+                    await stack.fetch_one(ctx, conn, ENDLESS)
+        except DeadlineExceeded:
+            pass
+        return weakref.ref(scope)
+
+    async def well(stack: Stack, source: Any) -> weakref.ref[Context]:
+        scope = background().with_timeout(LONG)
+        with scope as ctx:
+            async with stack.transaction(ctx, source) as conn:
+                await stack.fetch_one(ctx, conn, "select 1")
+            await stack.fetch_one(ctx, source, "select 1")
+        return weakref.ref(scope)
+
+    async def test(stack: Stack) -> None:
+        async with stack.pool(1) as pool, stack.connect() as conn:
+            for call in (well, once, within):
+                for source in (pool, conn):
+                    gc.collect()
+                    gc.disable()
+                    try:
+                        gone = await call(stack, source)
+                        until = time.monotonic() + LONG
+                        while gone() is not None and time.monotonic() < until:
+                            if stack.in_tasks:
+                                await asyncio.sleep(0.001)
+                            else:
+                                time.sleep(0.001)  # a thread of ours lets go of it
+                        assert gone() is None, (call, source)
+                    finally:
+                        gc.enable()
 
     on(test)
 

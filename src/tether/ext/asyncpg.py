@@ -41,9 +41,10 @@ from typing import Any, Protocol, TypeVar, cast
 
 from tether import Context, ContextError
 from tether._calls import instead_of, translating
+from tether._current import var as current
 from tether._errors import CommitUnknown
 from tether._line import context_
-from tether._outlast import apart, outlasting
+from tether._outlast import apart, at_once, outlasting
 from tether._postgres import Asyncpg
 from tether._stopping import GRACE, stopping
 
@@ -68,7 +69,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-C = TypeVar("C", bound="Connection")
+_C = TypeVar("_C", bound="Connection")
 
 ROLL_BACK = 1.0  # seconds for the roll-back
 AGAIN, AGAIN_AT_MOST = 0.02, 0.1  # seconds between two requests to stop
@@ -137,12 +138,22 @@ async def _call(
     ask: Callable[[Connection], Awaitable[T]],
 ) -> T:
     async def alone(scope: Context) -> T:
-        async with _lent(scope, source) as conn:
+        current.set(None)  # asyncpg's timers keep the variables of a task for minutes
+        async with _lent(scope, source, alone=True) as conn:
             async with stopping(scope, _peer(conn)):
                 return await ask(conn)
 
-    context_(name, ctx)
+    _check(name, ctx, source)
     return await apart(ctx, alone)
+
+
+def _check(name: str, ctx: Context, source: object) -> None:
+    context_(name, ctx)
+    lent = asyncpg.pool.PoolConnectionProxy
+    if not isinstance(source, asyncpg.Connection | asyncpg.Pool | lent):
+        raise TypeError(
+            f"{name}() takes a connection of asyncpg or a pool of them, not {source!r}"
+        )
 
 
 def _peer(conn: Any) -> Asyncpg:
@@ -152,20 +163,20 @@ def _peer(conn: Any) -> Asyncpg:
     return Asyncpg(raw)
 
 
-def guard(ctx: Context, conn: C) -> AbstractAsyncContextManager[C]:
+def guard(ctx: Context, conn: _C) -> AbstractAsyncContextManager[_C]:
     """A block in which whatever runs on `conn` ends when `ctx` ends.
 
     It says nothing of transactions: one that is open then has failed, and is still to
     be rolled back.
     """
-    context_("guard", ctx)
+    _check("guard", ctx, conn)
     if isinstance(conn, asyncpg.Pool):
         raise TypeError("guard() takes a connection; for a pool there is transaction()")
     return _guarded(ctx, conn)
 
 
 @asynccontextmanager
-async def _guarded(ctx: Context, conn: C) -> AsyncIterator[C]:
+async def _guarded(ctx: Context, conn: _C) -> AsyncIterator[_C]:
     ctx.check()
     with _translating(ctx), ctx.with_cancel():
         try:
@@ -203,6 +214,8 @@ async def _settle(conn: Any) -> None:
         pass  # it has answered, is closed, or in use by somebody else
     except OSError:  # TimeoutError, too
         _terminate(conn)
+    finally:
+        del waits  # its error holds this frame
 
 
 # -- transactions --------------------------------------------------------------------
@@ -224,7 +237,7 @@ def transaction(
     what is left of `ctx` and so many seconds more. It works without us, for the day on
     which this process or the network stands still, and costs a round trip.
     """
-    context_("transaction", ctx)
+    _check("transaction", ctx, source)
     return _transaction(ctx, source, belt)
 
 
@@ -319,7 +332,9 @@ def _terminate(conn: Connection) -> None:
 
 
 @asynccontextmanager
-async def _lent(ctx: Context, source: Connection | Pool) -> AsyncIterator[Connection]:
+async def _lent(
+    ctx: Context, source: Connection | Pool, *, alone: bool = False
+) -> AsyncIterator[Connection]:
     if not isinstance(source, asyncpg.Pool):
         yield cast(Connection, source)
         return
@@ -328,10 +343,11 @@ async def _lent(ctx: Context, source: Connection | Pool) -> AsyncIterator[Connec
     try:
         yield conn
     finally:
-        await outlasting(_give_back(source, conn))
+        await (at_once if alone else outlasting)(_give_back(source, conn))
 
 
 async def _give_back(pool: Any, conn: Any) -> None:
+    current.set(None)  # as in `_call`
     try:
         await pool.release(conn, timeout=GRACE)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

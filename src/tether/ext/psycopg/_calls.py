@@ -45,7 +45,7 @@ def execute(
     this returns, unless the connection is in autocommit mode. On a connection that was
     given it belongs to that connection's transaction.
     """
-    check("execute", ctx, source)
+    check(ctx, "execute", source)
     return _call(ctx, source, lambda conn: conn.execute(_any(sql), params))
 
 
@@ -53,7 +53,7 @@ def fetch_all(
     ctx: Context, source: Source[R], sql: Query, params: Params | None = None
 ) -> list[R]:
     """All rows of a query, within `ctx`."""
-    check("fetch_all", ctx, source)
+    check(ctx, "fetch_all", source)
     return _call(ctx, source, lambda conn: conn.execute(_any(sql), params).fetchall())
 
 
@@ -61,7 +61,7 @@ def fetch_one(
     ctx: Context, source: Source[R], sql: Query, params: Params | None = None
 ) -> R | None:
     """The first row of a query, None if there is none; within `ctx`."""
-    check("fetch_one", ctx, source)
+    check(ctx, "fetch_one", source)
     return _call(ctx, source, lambda conn: conn.execute(_any(sql), params).fetchone())
 
 
@@ -81,7 +81,7 @@ async def execute_async(
     ctx: Context, source: AsyncSource[R], sql: Query, params: Params | None = None
 ) -> AsyncCursor[R]:
     """The cursor of a statement that was run within `ctx`, with its rows."""
-    check_async("execute_async", ctx, source)
+    check_async(ctx, "execute_async", source)
     return await _call_async(ctx, source, lambda conn: conn.execute(_any(sql), params))
 
 
@@ -93,7 +93,7 @@ async def fetch_all_async(
     async def ask(conn: AsyncConnection[R]) -> list[R]:
         return await (await conn.execute(_any(sql), params)).fetchall()
 
-    check_async("fetch_all_async", ctx, source)
+    check_async(ctx, "fetch_all_async", source)
     return await _call_async(ctx, source, ask)
 
 
@@ -105,7 +105,7 @@ async def fetch_one_async(
     async def ask(conn: AsyncConnection[R]) -> R | None:
         return await (await conn.execute(_any(sql), params)).fetchone()
 
-    check_async("fetch_one_async", ctx, source)
+    check_async(ctx, "fetch_one_async", source)
     return await _call_async(ctx, source, ask)
 
 
@@ -115,7 +115,7 @@ async def _call_async(
     ask: Callable[[AsyncConnection[R]], Awaitable[T]],
 ) -> T:
     async def alone(scope: Context) -> T:
-        async with lent_async(scope, source) as conn:
+        async with lent_async(scope, source, alone=True) as conn:
             if conn is source or conn.autocommit:
                 async with stopping(scope, Psycopg(conn)):
                     return await ask(conn)

@@ -66,7 +66,7 @@ def is_async(source: object) -> bool:
     )
 
 
-def check(name: str, ctx: Context, source: object) -> None:
+def check(ctx: Context, name: str, source: object) -> None:
     """Refuse what is no context, or no source for threads."""
     context_(name, ctx)
     if is_async(source):
@@ -76,7 +76,7 @@ def check(name: str, ctx: Context, source: object) -> None:
     refuse_to_block(name, f"await {name}_async(...), with an AsyncConnection")
 
 
-def check_async(name: str, ctx: Context, source: object) -> None:
+def check_async(ctx: Context, name: str, source: object) -> None:
     """Refuse what is no context, or no source for tasks."""
     context_(name, ctx)
     if not is_async(source):

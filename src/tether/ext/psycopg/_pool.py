@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 from tether import Context, ContextError, Semaphore, wait_for
 from tether._calls import instead_of
-from tether._outlast import outlasting
+from tether._outlast import at_once, outlasting
 from tether._pool import submit
 
 from ._library import AsyncSource, R, Source, psycopg
@@ -62,9 +62,9 @@ def lent(ctx: Context, source: Source[R]) -> Iterator[Connection[R]]:
 
 @asynccontextmanager
 async def lent_async(
-    ctx: Context, source: AsyncSource[R]
+    ctx: Context, source: AsyncSource[R], *, alone: bool = False
 ) -> AsyncIterator[AsyncConnection[R]]:
-    """The same in a task."""
+    """The same in a task; `alone`: in one that nothing reaches."""
     if isinstance(source, psycopg.AsyncConnection):
         yield source
         return
@@ -77,7 +77,7 @@ async def lent_async(
     try:
         yield conn
     finally:
-        await outlasting(source.putconn(conn))
+        await (at_once if alone else outlasting)(source.putconn(conn))
 
 
 _lines: WeakKeyDictionary[object, tuple[int, Semaphore]] = WeakKeyDictionary()
@@ -128,7 +128,8 @@ def _fetch_elsewhere(
         return wait_for(waiting, answer)
     except BaseException:
         if not decided.acquire(blocking=False):
-            pool.putconn(answer.result())  # it came at the same moment
+            # It came at the same moment, or comes within this one.
+            answer.add_done_callback(lambda done: pool.putconn(done.result()))
         raise
 
 

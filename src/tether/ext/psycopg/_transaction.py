@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from tether import Context, ContextError
 from tether._loops import refuse_to_block
-from tether._outlast import outlasting
+from tether._outlast import at_once, outlasting
 from tether._postgres import Psycopg
 from tether._stopping import stopping
 
@@ -136,6 +136,7 @@ async def in_task(
     alone: bool = False,
 ) -> AsyncIterator[AsyncConnection[R]]:
     """A transaction; `alone`: in a task in which nothing else waits."""
+    keep = at_once if alone else outlasting
     async with lent_async(ctx, source) as conn:
         work = conn.transaction()
         commit = _Commit(conn)
@@ -152,14 +153,14 @@ async def in_task(
             ctx.check()
             commit.refuse_aborted()
             try:
-                await outlasting(_commit_async(ctx, conn, work, commit))
+                await keep(_commit_async(ctx, conn, work, commit))
             except ContextError:
                 ctx.check()  # as the interruption, if a block around us has ended
                 raise
         except BaseException as exc:
             if commit.begun or not begun:
                 raise
-            if not await outlasting(_roll_back_async(ctx, conn, work, exc)):
+            if not await keep(_roll_back_async(ctx, conn, work, exc)):
                 raise
 
 

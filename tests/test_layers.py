@@ -31,7 +31,7 @@ CORE = [
         "_waitgroup",
     ],
     *["_live", "signals", "_listener", "_program", "_run"],
-    *["_calls", "_stopping", "_postgres", "wire"],
+    *["_calls", "_stopping", "_postgres", "_sqlite", "_fetching", "_elsewhere", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
 TOOLS = ["ext", "testing", "vet", "debug"]
@@ -40,6 +40,7 @@ LIBRARIES = {
     "testing": {"pytest"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
+    "ext.django": {"asgiref", "django"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
     "ext.psycopg": {"psycopg", "psycopg_pool"},

@@ -30,6 +30,12 @@ Job = Callable[[], Coroutine[Any, Any, T]]
 STACKS = [
     "psycopg in threads",
     *(f"{driver} on {kind}" for driver in ("psycopg", "asyncpg") for kind in KINDS),
+    "sqlalchemy+psycopg in threads",
+    *(
+        f"sqlalchemy+{driver} on {kind}"
+        for driver in ("psycopg", "asyncpg")
+        for kind in KINDS
+    ),
 ]
 
 
@@ -57,9 +63,17 @@ class Stack(Protocol):
 def play(name: str, server: Server, test: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
     """Run a test on the stack of this name."""
     driver, _, where = name.partition(" ")
-    if where == "in threads":
+    stack: Any
+    if driver.startswith("sqlalchemy"):
+        from tests.ext.alchemy import AlchemyInTasks, AlchemyInThreads
+
+        if where == "in threads":
+            return drive(test(AlchemyInThreads(server)))
+        stack = AlchemyInTasks(server, driver.partition("+")[2])
+    elif where == "in threads":
         return drive(test(Threads(server)))
-    stack = Tasks(server) if driver == "psycopg" else Asyncpg(server)
+    else:
+        stack = Tasks(server) if driver == "psycopg" else Asyncpg(server)
 
     async def main() -> T:
         async with asyncio.timeout(2 * LONG):

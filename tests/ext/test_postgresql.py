@@ -578,13 +578,16 @@ def test_a_late_cancel_kills_no_innocent_statement(on: Callable[[Test], None]) -
     async def test(stack: Stack) -> None:
         stopped = 0
         spread = random.Random(7)
+        budget = 0.0015
         async with stack.connect() as conn:
             for _ in range(150):
                 try:
-                    with background().with_timeout(0.0015) as ctx:
-                        seconds = 0.0005 + spread.random() * 0.002
+                    with background().with_timeout(budget) as ctx:
+                        seconds = spread.random() * 0.002
                         await stack.execute(ctx, conn, f"select pg_sleep({seconds})")
+                    budget *= 0.9  # so that about half of them are stopped
                 except DeadlineExceeded:
+                    budget *= 1.1
                     stopped += 1
                 await stack.execute(background(), conn, "select pg_sleep(0.001)")
         assert 0 < stopped < 150

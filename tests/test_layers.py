@@ -43,6 +43,7 @@ LIBRARIES = {
     "ext.logging": set(),
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},
+    "ext.subprocess": set(),
     "ext.wsgi": set(),
 }
 

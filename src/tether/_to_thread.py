@@ -103,7 +103,7 @@ async def to_ending_thread(
     task = _loops.current_task()
     assert task is not None
     before = Outlast(task)
-    scope = ctx.with_cancel()
+    scope = ctx.with_cancel()  # tether: ignore[scope-without-with] it ends `fn` alone
     try:
         work = Work(scope, fn, args)
         work.start()

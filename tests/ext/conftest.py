@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ext.redis_server import Server, server
 from tests.ext.upstream import Authority, Upstream, upstream
 
 
@@ -13,6 +14,12 @@ from tests.ext.upstream import Authority, Upstream, upstream
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Signs for localhost, and is trusted by those who are told."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Server:
+    """A Redis server, started once; whoever uses it empties it."""
+    return server()
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         register_connect_callback: Callable[..., None]
         deregister_connect_callback: Callable[..., None]
         _connect: Callable[..., Any]
+        connect: Callable[[], None]
 
 else:
     _Base = object
@@ -65,6 +66,9 @@ class _Connection(_Base):
         self._tether_retry = retry if isinstance(retry, Retry) else Retry(retry)
 
     # -- connecting --------------------------------------------------------------
+
+    def connect(self) -> None:
+        self._tether_retry.call(super().connect)
 
     def _connect(self) -> Any:
         self._tether_id = None

@@ -58,14 +58,23 @@ class Retry:
         ctx = current()
         if not can_end(ctx):
             return self._inner.call_with_retry(do, fail, *args, **kwargs)  # type: ignore[no-any-return]
+        once = _Once(ctx, do).call
+        return self._guard(
+            ctx, lambda: self._inner.call_with_retry(once, fail, *args, **kwargs)
+        )
+
+    def call(self, do: Callable[[], T]) -> T:
+        """The same for what redis-py tries once, or again in parts."""
+        ctx = current()
+        return self._guard(ctx, _Once(ctx, do).call) if can_end(ctx) else do()
+
+    def _guard(self, ctx: Context, do: Callable[[], T]) -> T:
         if not self._depth:
             refuse_to_block("a command of redis.Redis", "redis.asyncio")
             ctx.check()
         self._depth += 1
         try:
-            return self._inner.call_with_retry(  # type: ignore[no-any-return]
-                _Once(ctx, do).call, fail, *args, **kwargs
-            )
+            return do()
         except _Over as over:
             error = over.error
         finally:

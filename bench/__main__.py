@@ -18,6 +18,7 @@ from bench import (
     latency,
     looks,
     memory,
+    resources,
     scopes,
     threads,
     tree,
@@ -37,8 +38,9 @@ TOPICS: dict[str, ModuleType] = {
     "asgi": asgi,
     "clients": clients,
     "groups": groups,
+    "resources": resources,
 }
-PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp")
+PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp", "redis")
 NAME, VALUE, RATIO = 42, 9, 7
 
 

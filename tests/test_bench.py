@@ -24,6 +24,7 @@ TOPICS = {
     "asgi",
     "clients",
     "groups",
+    "resources",
 }
 ROW = {
     "topic",

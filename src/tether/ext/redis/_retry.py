@@ -59,9 +59,12 @@ class Retry:
         if not can_end(ctx):
             return self._inner.call_with_retry(do, fail, *args, **kwargs)  # type: ignore[no-any-return]
         once = _Once(ctx, do).call
-        return self._guard(
-            ctx, lambda: self._inner.call_with_retry(once, fail, *args, **kwargs)
-        )
+
+        def retrying() -> T:
+            done: T = self._inner.call_with_retry(once, fail, *args, **kwargs)
+            return done
+
+        return self._guard(ctx, retrying)
 
     def call(self, do: Callable[[], T]) -> T:
         """The same for what redis-py tries once, or again in parts."""

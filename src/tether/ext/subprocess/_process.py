@@ -15,7 +15,7 @@ from tether import Context
 from ._group import ProcessGroup
 
 AFTER_KILL: Final = 5.0  # a process that is still there then waits in the kernel
-LONGEST_PAUSE: Final = 0.02
+LONGEST_PAUSE: Final = 0.005
 PIECE: Final = 65536
 FULL_PIPE: Final = 1 << 20  # no pipe holds more, unless root has made it so
 

@@ -71,7 +71,7 @@ class _AsyncConnection(_Base):
             self._tether_id = await self._tether_ask_id()
         kwargs["check_health"] = False
         ctx.check()
-        with ctx.without_cancel().with_cancel():  # it is short, and its answer counts
+        with _held_off(ctx):  # it is short, and its answer counts
             await super().send_command(*args, **kwargs)
         self._tether_blocks = self._tether_id > 0
 
@@ -101,8 +101,10 @@ class _AsyncConnection(_Base):
     async def _tether_outlast(self, ctx: Context, args: Any, kwargs: Any) -> Any:
         """The answer, also when `ctx` ends before it comes."""
         answered = asyncio.get_running_loop().create_future()
-        with ctx.without_cancel().with_cancel() as aside:
-            watch = asyncio.create_task(self._tether_unblock(ctx, aside, answered))
+        aside = _held_off(ctx)
+        unblock = self._tether_unblock(ctx, aside, answered)
+        with aside:
+            watch = asyncio.create_task(unblock)  # tether: ignore[bare-task] waited for
             try:
                 return await super().read_response(*args, **kwargs)
             finally:
@@ -150,3 +152,8 @@ class _AsyncConnection(_Base):
         if isinstance(self, redis.asyncio.Connection):
             kwargs |= {"host": self.host, "port": self.port}
         return kind(**kwargs)
+
+
+def _held_off(ctx: Context) -> Scope:
+    """A block that the end of `ctx` does not interrupt; whoever enters it ends it."""
+    return ctx.without_cancel().with_cancel()  # tether: ignore[detached-without-limit]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from types import TracebackType
 from typing import Self
@@ -12,11 +13,12 @@ class Proxy:
     """A port that leads to the server; `port` is for clients.
 
     From `mute()` on, the connections that there are get no more answers; their commands
-    still go through. With `port=None` nobody ever answers.
+    still go through. With `port=None` nobody ever answers. With `tls` it speaks TLS.
     """
 
-    def __init__(self, port: int | None) -> None:
+    def __init__(self, port: int | None, *, tls: ssl.SSLContext | None = None) -> None:
         self._server = port
+        self._tls = tls
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.accepted = threading.Semaphore(0)
@@ -56,7 +58,7 @@ class Proxy:
         """Close all connections."""
         for sock in self._open:
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 pass
 
@@ -67,6 +69,8 @@ class Proxy:
             except OSError:
                 return
             self.count += 1
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
             self._open.append(client)
             self.accepted.release()
             if self._server is None:
@@ -89,6 +93,6 @@ class Proxy:
             pass
         for sock in (source, target):
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 pass

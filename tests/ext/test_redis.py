@@ -18,10 +18,12 @@ from redis.retry import Retry
 
 from tests.ext.redis_proxy import Proxy
 from tests.ext.redis_server import Server
+from tests.ext.upstream import Authority, deaf
 from tether import Canceled, Context, DeadlineExceeded, background, current
 from tether.ext.redis import call, follow
 
 PATIENCE = 60.0
+AMPLE = 10.0  # for CLIENT UNBLOCK, on a busy machine
 SOON = 20.0  # far less than what would be waited for otherwise
 LONG = 600
 
@@ -32,7 +34,7 @@ Client = redis.Redis
 
 
 def client_of(server: Server, **options: Any) -> Client:
-    return follow(redis.Redis(unix_socket_path=server.path, **options))
+    return follow(redis.Redis(unix_socket_path=server.path, **options), grace=AMPLE)
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def client(
     if request.param != "tcp":
         options = {"unix_socket_path": redis_server.path}
     protocol = 2 if request.param == "resp2" else 3
-    with follow(redis.Redis(protocol=protocol, **options)) as client:
+    with follow(redis.Redis(protocol=protocol, **options), grace=AMPLE) as client:
         yield client
 
 
@@ -66,7 +68,7 @@ def one(redis_server: Server, plain: Client) -> Iterator[Client]:
         max_connections=1,
         timeout=LONG,
     )
-    with follow(redis.Redis(connection_pool=pool)) as client:
+    with follow(redis.Redis(connection_pool=pool), grace=AMPLE) as client:
         yield client
 
 
@@ -292,6 +294,34 @@ def test_who_may_not_unblock_loses_the_connection(
     plain.acl_deluser("poor")
 
 
+def test_over_tls_it_is_the_same(
+    redis_server: Server, plain: Client, authority: Authority
+) -> None:
+    with Proxy(redis_server.port, tls=authority.server) as proxy:
+        client = follow(
+            redis.Redis(
+                host="localhost", port=proxy.port, ssl=True, ssl_ca_certs=authority.file
+            ),
+            grace=AMPLE,
+        )
+        with client, background().with_timeout(PATIENCE) as outer:
+            before = client.client_id()
+            large = b"x" * 1_000_000
+            assert client.set("key", large)
+            assert client.get("key") == large
+            with outer.with_cancel() as ctx:
+                when_blocked(plain, ctx.cancel)
+                with Took(), pytest.raises(Canceled) as caught:
+                    client.blpop("none", timeout=LONG)
+            assert isinstance(caught.value.__cause__, redis.ResponseError)
+            assert client.client_id() == before
+            proxy.mute()
+            with Took(), pytest.raises(DeadlineExceeded):
+                with outer.with_timeout(0.05):
+                    client.get("key")
+            assert client.get("key") == large
+
+
 # -- other commands ------------------------------------------------------------------
 
 
@@ -353,7 +383,7 @@ CALLS: dict[str, Callable[[Client], object]] = {
 def test_a_server_that_hangs_is_left(
     client: Client, plain: Client, hung: Hang, how: str
 ) -> None:
-    client.ping()
+    follow(client, grace=0.1).ping()
     hung.stop()
     with Took(), pytest.raises(DeadlineExceeded) as caught:
         with background().with_timeout(0.05):
@@ -405,6 +435,14 @@ def test_an_answer_of_the_server_is_no_end(client: Client, plain: Client) -> Non
 def test_a_server_that_never_greets_is_left(options: Any) -> None:
     with Proxy(None) as silent:
         client = follow(redis.Redis(port=silent.port, socket_timeout=LONG, **options))
+        with client, Took(), pytest.raises(DeadlineExceeded):
+            with background().with_timeout(0.05):
+                client.get("key")
+
+
+def test_a_server_that_takes_no_connection_is_left() -> None:
+    with deaf() as port:
+        client = follow(redis.Redis(port=port, socket_connect_timeout=LONG))
         with client, Took(), pytest.raises(DeadlineExceeded):
             with background().with_timeout(0.05):
                 client.get("key")
@@ -507,7 +545,7 @@ def test_the_pools_own_timeout_holds(redis_server: Server) -> None:
 @pytest.mark.parametrize("how", CALLS)
 def test_a_pool_of_one_never_runs_dry(one: Client, hung: Hang, how: str) -> None:
     """Whatever has ended, its connection is back in the pool."""
-    one.ping()
+    follow(one, grace=0.1).ping()
     hung.stop()
     with background().with_timeout(0.02):
         with pytest.raises(DeadlineExceeded), one.pipeline() as pipe:

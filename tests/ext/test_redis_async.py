@@ -23,6 +23,7 @@ from tether import Canceled, DeadlineExceeded, Scope, background
 from tether.ext.redis import call_async, follow
 
 PATIENCE = 60.0
+AMPLE = 10.0  # for CLIENT UNBLOCK, on a busy machine
 SOON = 20.0
 LONG = 600
 
@@ -39,11 +40,11 @@ def plain(redis_server: Server) -> Iterator[redis.Redis]:
 
 @asynccontextmanager
 async def client_of(
-    server: Server, *, followed: bool = True, **options: Any
+    server: Server, *, followed: bool = True, grace: float = AMPLE, **options: Any
 ) -> AsyncIterator[Client]:
     client: Client = redis.asyncio.Redis(unix_socket_path=server.path, **options)
     try:
-        yield follow(client) if followed else client
+        yield follow(client, grace=grace) if followed else client
     finally:
         await client.aclose()
 
@@ -266,7 +267,7 @@ def test_a_server_that_hangs_is_left(
     info: Any = plain.info("server")
 
     async def main() -> None:
-        async with client_of(redis_server, max_connections=1) as client:
+        async with client_of(redis_server, max_connections=1, grace=0.1) as client:
             await client.ping()
             os.kill(info["process_id"], signal.SIGSTOP)
             try:

@@ -156,4 +156,4 @@ class _AsyncConnection(_Base):
 
 def _held_off(ctx: Context) -> Scope:
     """A block that the end of `ctx` does not interrupt; whoever enters it ends it."""
-    return ctx.without_cancel().with_cancel()  # tether: ignore[detached-without-limit]
+    return ctx.without_cancel().with_cancel()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import redis
+from redis._parsers import _HiredisParser, _RESP2Parser, _RESP3Parser
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
 
@@ -47,15 +48,25 @@ def plain(redis_server: Server) -> Iterator[Client]:
             HELPERS.pop().join(PATIENCE)
 
 
-@pytest.fixture(params=["unix", "tcp", "resp2"])
+PARSERS: dict[str, Any] = {
+    "unix": {"protocol": 3, "parser_class": _HiredisParser},
+    "tcp": {"protocol": 3, "parser_class": _RESP3Parser},
+    "resp2": {"protocol": 2, "parser_class": _RESP2Parser},
+}
+
+
+@pytest.fixture(params=PARSERS)
 def client(
     request: pytest.FixtureRequest, redis_server: Server, plain: Client
 ) -> Iterator[Client]:
     options: dict[str, Any] = {"port": redis_server.port}
     if request.param != "tcp":
-        options = {"unix_socket_path": redis_server.path}
-    protocol = 2 if request.param == "resp2" else 3
-    with follow(redis.Redis(protocol=protocol, **options), grace=AMPLE) as client:
+        options = {
+            "connection_class": redis.UnixDomainSocketConnection,
+            "path": redis_server.path,
+        }
+    pool = redis.ConnectionPool(**PARSERS[request.param], **options)
+    with follow(redis.Redis.from_pool(pool), grace=AMPLE) as client:
         yield client
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+from redis._parsers import _AsyncHiredisParser, _AsyncRESP3Parser
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 
@@ -28,6 +29,7 @@ SOON = 20.0
 LONG = 600
 
 Client = redis.asyncio.Redis
+PARSERS = [_AsyncHiredisParser, _AsyncRESP3Parser]
 
 
 @pytest.fixture
@@ -42,7 +44,12 @@ def plain(redis_server: Server) -> Iterator[redis.Redis]:
 async def client_of(
     server: Server, *, followed: bool = True, grace: float = AMPLE, **options: Any
 ) -> AsyncIterator[Client]:
-    client: Client = redis.asyncio.Redis(unix_socket_path=server.path, **options)
+    pool = redis.asyncio.ConnectionPool(
+        connection_class=redis.asyncio.UnixDomainSocketConnection,
+        path=server.path,
+        **options,
+    )
+    client = Client.from_pool(pool)
     try:
         yield follow(client, grace=grace) if followed else client
     finally:
@@ -126,12 +133,13 @@ def test_results_and_errors_pass(
     run(main)
 
 
+@pytest.mark.parametrize("parser", PARSERS)
 @pytest.mark.parametrize("how", BLOCKING)
 def test_what_blocks_ends_with_its_block(
-    run: Run, redis_server: Server, plain: redis.Redis, how: str
+    run: Run, redis_server: Server, plain: redis.Redis, how: str, parser: type
 ) -> None:
     async def main() -> None:
-        async with client_of(redis_server) as client:
+        async with client_of(redis_server, parser_class=parser) as client:
             before = await client.client_id()
             with pytest.raises(Canceled) as caught:
                 with background().with_cancel() as ctx:
@@ -368,11 +376,12 @@ def test_redis_pys_own_errors_pass(run: Run, redis_server: Server) -> None:
 # -- subscriptions and locks ---------------------------------------------------------
 
 
+@pytest.mark.parametrize("parser", PARSERS)
 def test_a_subscription_outlives_its_reader(
-    run: Run, redis_server: Server, plain: redis.Redis
+    run: Run, redis_server: Server, plain: redis.Redis, parser: type
 ) -> None:
     async def main() -> None:
-        async with client_of(redis_server) as client:
+        async with client_of(redis_server, parser_class=parser) as client:
             async with client.pubsub(ignore_subscribe_messages=True) as messages:
                 await messages.subscribe("news")
                 await messages.get_message(timeout=PATIENCE)

@@ -61,7 +61,9 @@ class Socket:
         with cutting(ctx, self._sock):
             self._sock.sendall(data)
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        if flags:  # a look whether it is closed
+            return self._sock.recv(size, flags)
         return self._receive(self._sock.recv, size)
 
     def recv_into(self, buffer: Any) -> int:

@@ -141,7 +141,9 @@ class _Connection(_Base):
         return super().can_read(0)
 
     def register_connect_callback(self, callback: Any) -> None:
-        self.tether_subscribed = True  # a subscription has it now, and resubscribes so
+        # So a subscription that has it now will resubscribe; others have other reasons.
+        if isinstance(getattr(callback, "__self__", None), redis.client.PubSub):
+            self.tether_subscribed = True
         super().register_connect_callback(callback)
 
     def deregister_connect_callback(self, callback: Any) -> None:

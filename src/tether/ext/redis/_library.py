@@ -4,6 +4,7 @@ try:
     import redis
     import redis.asyncio.sentinel
     import redis.backoff
+    import redis.client
     import redis.commands.core
     import redis.lock
     import redis.sentinel

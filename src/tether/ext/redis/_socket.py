@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from ssl import SSLSocket
 from typing import Any, Protocol, TypeVar, final
+from weakref import proxy
 
 from tether import Context, current
 from tether._calls import Cut, can_end, cutting, shut
@@ -40,7 +41,7 @@ class Socket:
 
     def __init__(self, sock: socket.socket, owner: Owner) -> None:
         self._sock = sock
-        self._owner = owner
+        self._owner: Owner = proxy(owner)  # which has this socket
         self._over = INF  # when the patience with a command ends whose context has
 
     def __getattr__(self, name: str) -> Any:

@@ -154,6 +154,10 @@ async def run_async(ctx: Context, cmd: Command, **options: Any) -> object:
 def _check(ctx: object, options: dict[str, Any]) -> None:
     if not isinstance(ctx, Context):
         raise TypeError(NOT_A_CONTEXT.format(name="run", value=ctx))
+    if not hasattr(os, "killpg"):
+        raise RuntimeError(
+            "run() needs process groups, which this system does not have"
+        )
     for name in _REFUSED.keys() & options.keys():
         raise TypeError(f"run() takes no {name}: {_REFUSED[name]}")
     grace = seconds_("grace", options.get("grace", GRACE))

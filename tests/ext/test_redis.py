@@ -774,14 +774,12 @@ def test_follow_wants_a_grace(redis_server: Server) -> None:
 def test_follow_may_be_called_again(redis_server: Server, plain: Client) -> None:
     client = follow(client_of(redis_server), grace=5.0)
     with client, background().with_cancel() as ctx:
-        assert client.ping()
-        kinds = [
-            kind.__name__
-            for kind in type(client.connection_pool.get_connection()).__mro__
-        ]
+        connection = client.connection_pool.get_connection()
+        kinds = [kind.__name__ for kind in type(connection).__mro__]
+        client.connection_pool.release(connection)
         assert kinds.count("_Connection") == 1
+        when_blocked(plain, ctx.cancel)
         with pytest.raises(Canceled):
-            when_blocked(plain, ctx.cancel)
             client.blpop("none", timeout=LONG)
 
 

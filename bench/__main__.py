@@ -19,6 +19,7 @@ from bench import (
     latency,
     looks,
     memory,
+    resources,
     scopes,
     sql,
     threads,
@@ -41,6 +42,7 @@ TOPICS: dict[str, ModuleType] = {
     "chain": chain,
     "groups": groups,
     "sql": sql,
+    "resources": resources,
 }
 PEERS = (
     "anyio",
@@ -51,6 +53,7 @@ PEERS = (
     "aiohttp",
     "psycopg",
     "asyncpg",
+    "redis",
 )
 NAME, VALUE, RATIO = 42, 9, 7
 

@@ -26,6 +26,7 @@ TOPICS = {
     "chain",
     "groups",
     "sql",
+    "resources",
 }
 ROW = {
     "topic",

@@ -46,6 +46,7 @@ LIBRARIES = {
     "ext.psycopg": {"psycopg", "psycopg_pool"},
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},
+    "ext.subprocess": set(),
     "ext.uvicorn": {"h11", "uvicorn"},
     "ext.wsgi": set(),
 }

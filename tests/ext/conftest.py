@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ext.postgres import Server, server
+from tests.ext import postgres, redis_server
 from tests.ext.upstream import Authority, Upstream, upstream
 
 
@@ -31,7 +31,13 @@ def any_up(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Ups
         yield server
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Server:
+@pytest.fixture(scope="session", name="postgres")
+def _postgres() -> postgres.Server:
     """A PostgreSQL."""
-    return server()
+    return postgres.server()
+
+
+@pytest.fixture(scope="session", name="redis_server")
+def _redis_server() -> redis_server.Server:
+    """A Redis server, started once; whoever uses it empties it."""
+    return redis_server.server()

@@ -10,7 +10,7 @@ try:
     from uvicorn.supervisors import Multiprocess, multiprocess
 except ImportError as error:
     raise ImportError(
-        "tether.ext.uvicorn needs uvicorn: pip install uvicorn"
+        'tether.ext.uvicorn needs uvicorn: pip install "uvicorn>=0.54"'
     ) from error
 
 try:

@@ -108,7 +108,7 @@ def share(looks: list[Look], begin: float, end: float) -> float:
 
 
 def roots(record: Record) -> list[tuple[str, str, int]]:
-    """Where the prefetches waited in the pod that had most of them, when it last had."""
+    """Where the prefetches waited in the pod with most of them, when it last had."""
     looks = record.looks
     if not looks:
         return []

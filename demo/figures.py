@@ -108,11 +108,11 @@ def share(looks: list[Look], begin: float, end: float) -> float:
 
 
 def roots(record: Record) -> list[tuple[str, str, int]]:
-    """Where the prefetches waited in the pod that had most of them: line and number."""
+    """Where the prefetches waited in the pod with most of them, when it last had."""
     looks = record.looks
     if not looks:
         return []
-    return list(max(looks, key=lambda one: one.prefetches).roots)
+    return list(max(looks, key=lambda one: (one.prefetches, one.when)).roots)
 
 
 def normal_after(record: Record) -> float | None:

@@ -15,9 +15,9 @@ FIXED = "BLS"
 def shortfalls(record: Record) -> list[str]:
     """In what a variant falls short, a sentence each; none if in nothing."""
     seen, line, places = figures(record), record.line, record.scale.places
+    where = ", ".join(f"`{code}` {n}" for _, code, n in roots(record)[:2])
     found = []
     if seen.killed:
-        where = ", ".join(f"`{code}` {n}" for _, code, n in roots(record)[:2])
         found.append(
             f"{_count(seen.killed, 'pod')} killed by the memory limit, with up to"
             f" {seen.most_prefetches} prefetches in one, stuck in {where}"
@@ -44,7 +44,9 @@ def shortfalls(record: Record) -> list[str]:
     elif seen.normal_after > SOON:
         found.append(f"normal again only {seen.normal_after:.0f} s after the recovery")
     if seen.most_prefetches <= places and seen.shed and found:
-        found.append(f"{seen.shed} prefetches shed, the places taken by stuck ones")
+        found.append(
+            f"{seen.shed} prefetches shed, the places taken by those stuck in {where}"
+        )
     return found
 
 

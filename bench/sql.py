@@ -15,7 +15,7 @@ from time import thread_time_ns as cpu
 from typing import Any
 
 from bench._measure import Case, Effort, Side, Where
-from tests.ext.postgres import server
+from demo.databases.server import server
 from tests.ext.stacks import Asyncpg, Stack, Tasks, Threads, drive
 from tether import ContextError, background
 

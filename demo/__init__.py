@@ -7,7 +7,8 @@ The code to copy, in the order in which to read it:
     orders.py       budgets step by step; a payment that is promised and kept
     prefetch/       work in the background, in eight ways: bls.py is the one
     services.py     the clients for the services behind; values that cross
-    data.py         the database: every statement with its context
+    data.py         the data: every statement with its context
+    databases/      SQLite and PostgreSQL, asked alike; how a server is started
     upstreams/      the services behind, each ends when its caller's time is over
 
 What replays the incident:

@@ -19,8 +19,8 @@ from demo.prefetch import VARIANTS
 from demo.processes import DidNotStartError, halves
 from demo.replay import Record, Replay
 from demo.scale import MIB, Scale, Timeline, scaled
-from demo.shop import UNLIMITED, Shop, shop
-from tether import Context, Group, run
+from demo.shop import UNLIMITED, Shop, Where, shop
+from tether import Context, Group, run, to_thread
 
 BROKEN, FIXED = "incident", "BLS"
 MEASURED = 2.5  # seconds
@@ -89,6 +89,11 @@ def parse() -> argparse.Namespace:
         "--memory", type=number(32, 16384), help="MiB that a pod may use (measured)"
     )
     parser.add_argument(
+        "--postgres",
+        action="store_true",
+        help="the data in a PostgreSQL, which is started for it, not in SQLite files",
+    )
+    parser.add_argument(
         "--report",
         type=Path,
         default=Path("report.html"),
@@ -108,12 +113,16 @@ async def replay_all(
     """The records of all variants, two at a time, on one scale."""
     records: list[Record] = []
     scale: Scale | None = None
+    where: Where = files_in(folder)
+    if options.postgres:
+        tell("starting PostgreSQL")
+        where = await to_thread(ctx, lambda _: databases_of_a_server())
     for pair in pairs:
         tell(f"starting two shops: {pair[0]} and {pair[1]}")
         async with AsyncExitStack() as stack:
             shops = [
                 await stack.enter_async_context(
-                    shop(ctx, variant, folder / variant, cores, options.pods)
+                    shop(ctx, variant, folder / variant, where, cores, options.pods)
                 )
                 for variant, cores in zip(pair, halves(), strict=True)
             ]
@@ -121,6 +130,18 @@ async def replay_all(
                 scale = await measure(ctx, shops[1], options, tell)
             records += await replay(ctx, shops, scale, options, tell)
     return records
+
+
+def files_in(folder: Path) -> Where:
+    """SQLite files."""
+    return lambda name: str(folder / f"{name}.db")
+
+
+def databases_of_a_server() -> Where:
+    """Databases of a PostgreSQL that is started for them."""
+    from demo.databases.server import server  # only this needs the library
+
+    return server().new
 
 
 async def measure(

@@ -1,35 +1,30 @@
-"""The shop's database: every statement of it, each with the context it belongs to.
+"""The shop's data: every statement of it, each with the context it belongs to.
 
-One SQLite file and a connection for each thread. All functions are for threads; the
-handlers call them by `to_thread(ctx, find_user, 7)`.
+All functions are for threads; the handlers call them by `to_thread(ctx, find_user, 7)`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 
+from demo.databases import Database, database
 from tether import Context
-from tether.ext.sqlite import execute, fetch_all, fetch_one, guard
 
 USERS = 1000
 PRODUCTS = 100
 CARTS = 200
 
 SCHEMA = """
-    pragma journal_mode = wal;
     create table users (id integer primary key, name text);
     create table products (id integer primary key, name text, price integer);
     create table carts (id integer primary key, items text);
-    create table pictures (data blob);
+    create table pictures (data {bytes});
     create table orders (id text primary key, cart integer, total integer);
-    create table payments (id text primary key, user text);
+    create table payments (id text primary key, "user" text);
 """
 
 
@@ -42,48 +37,25 @@ class Cart:
     pictures: bytes
 
 
-def create(ctx: Context, path: Path, weight: int) -> None:
-    """Make the file; a cart's pictures have `weight` bytes."""
-    db = sqlite3.connect(path)
-    with guard(ctx, db), db:
-        db.executescript(SCHEMA)
-        users = ((n, f"user {n}") for n in range(USERS))
-        db.executemany("insert into users values (?, ?)", users)
-        products = ((n, f"product {n}", 99 + 100 * n) for n in range(PRODUCTS))
-        db.executemany("insert into products values (?, ?, ?)", products)
-        carts = ((n, json.dumps([n % 90 + 1, n % 90 + 2])) for n in range(CARTS))
-        db.executemany("insert into carts values (?, ?)", carts)
-        db.execute("insert into pictures values (zeroblob(?))", (weight,))
-    db.close()
+def create(ctx: Context, where: str, weight: int) -> None:
+    """Make the tables and fill them; a cart's pictures have `weight` bytes."""
+    name_of_bytes = "bytea" if where.startswith("postgresql:") else "blob"
+    users = ((n, f"user {n}") for n in range(USERS))
+    products = ((n, f"product {n}", 99 + 100 * n) for n in range(PRODUCTS))
+    carts = ((n, json.dumps([n % 90 + 1, n % 90 + 2])) for n in range(CARTS))
+    with closing(database(where)) as shop, shop.transaction(ctx) as db:
+        for statement in SCHEMA.format(bytes=name_of_bytes).split(";")[:-1]:
+            db.execute(ctx, statement)
+        db.execute_many(ctx, "insert into users values (?, ?)", users)
+        db.execute_many(ctx, "insert into products values (?, ?, ?)", products)
+        db.execute_many(ctx, "insert into carts values (?, ?)", carts)
+        db.execute(ctx, "insert into pictures values (?)", (bytes(weight),))
 
 
-_of_thread = threading.local()
-
-
-def connection(ctx: Context) -> sqlite3.Connection:
-    """This thread's connection."""
-    db: sqlite3.Connection | None = getattr(_of_thread, "db", None)
-    if db is None:
-        # Interrupted from another thread, used by this one only.
-        db = sqlite3.connect(
-            os.environ["DEMO_DATABASE"], check_same_thread=False, isolation_level=None
-        )
-        execute(ctx, db, "pragma cache_size = -200")
-        execute(ctx, db, "pragma synchronous = normal")
-        _of_thread.db = db
-    return db
-
-
-@contextmanager
-def transaction(ctx: Context, db: sqlite3.Connection) -> Iterator[None]:
-    """A block that is written as a whole, commit included, within `ctx`, or not."""
-    execute(ctx, db, "begin immediate")
-    try:
-        yield
-        execute(ctx, db, "commit")
-    except BaseException:
-        db.rollback()  # nothing if the interrupted statement has done so
-        raise
+@cache
+def shop_database() -> Database:
+    """The one that this process was given."""
+    return database(os.environ["DEMO_DATABASE"])
 
 
 # -- what is read --------------------------------------------------------------------
@@ -91,16 +63,17 @@ def transaction(ctx: Context, db: sqlite3.Connection) -> Iterator[None]:
 
 def find_user(ctx: Context, user: int) -> dict[str, object] | None:
     """A user, None if there is none; `DeadlineExceeded` says something else."""
-    row = fetch_one(
-        ctx, connection(ctx), "select name from users where id = ?", (user,)
-    )
+    sql = "select name from users where id = ?"
+    row = shop_database().fetch_one(ctx, sql, (user,))
     return None if row is None else {"id": user, "name": row[0]}
 
 
-def find_product(ctx: Context, product: int) -> dict[str, object]:
+def find_product(
+    ctx: Context, product: int, db: Database | None = None
+) -> dict[str, object]:
     """A product's info; `KeyError` if there is none."""
     sql = "select name, price from products where id = ?"
-    row = fetch_one(ctx, connection(ctx), sql, (product,))
+    row = (db or shop_database()).fetch_one(ctx, sql, (product,))
     if row is None:
         raise KeyError(product)
     return {"id": product, "name": row[0], "price": row[1]}
@@ -109,7 +82,7 @@ def find_product(ctx: Context, product: int) -> dict[str, object]:
 def find_cart(ctx: Context, cart: int) -> Cart | None:
     """A cart with its pictures, None if there is none."""
     sql = "select items, data from carts, pictures where id = ?"
-    row = fetch_one(ctx, connection(ctx), sql, (cart,))
+    row = shop_database().fetch_one(ctx, sql, (cart,))
     if row is None:
         return None
     items, pictures = row
@@ -120,7 +93,7 @@ def find_cart(ctx: Context, cart: int) -> Cart | None:
 
 def find_prices(ctx: Context) -> list[int]:
     """The prices of all products."""
-    rows = fetch_all(ctx, connection(ctx), "select price from products")
+    rows = shop_database().fetch_all(ctx, "select price from products")
     return [int(str(price)) for (price,) in rows]
 
 
@@ -129,16 +102,15 @@ def find_prices(ctx: Context) -> list[int]:
 
 def save_order(ctx: Context, order: str, cart: Cart) -> None:
     """Write an order and what it costs, or nothing."""
-    db = connection(ctx)
-    with transaction(ctx, db):
-        total = sum(int(str(find_product(ctx, item)["price"])) for item in cart.items)
-        row = order, cart.id, total
-        execute(ctx, db, "insert or ignore into orders values (?, ?, ?)", row)
+    with shop_database().transaction(ctx) as db:
+        prices = [find_product(ctx, item, db)["price"] for item in cart.items]
+        row = order, cart.id, sum(int(str(price)) for price in prices)
+        sql = "insert into orders values (?, ?, ?) on conflict do nothing"
+        db.execute(ctx, sql, row)
 
 
 def record_payment(ctx: Context, payment: str, user: str) -> None:
     """Write that a payment was captured."""
-    db = connection(ctx)
-    with transaction(ctx, db):
-        row = payment, user
-        execute(ctx, db, "insert or ignore into payments values (?, ?)", row)
+    sql = "insert into payments values (?, ?) on conflict do nothing"
+    with shop_database().transaction(ctx) as db:
+        db.execute(ctx, sql, (payment, user))

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from demo import data
 from demo.http import post_json, request
@@ -20,11 +21,21 @@ READY_WITHIN = 40.0
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "2"}
 UNLIMITED = float("inf")
 
+Where: TypeAlias = Callable[[str], str]
+"""Makes room for a database with this name, and says where: a path or a URL."""
+
 
 class Shop:
     """What the demo has to do with a shop."""
 
-    def __init__(self, variant: str, folder: Path, cores: set[int], pods: int) -> None:
+    def __init__(
+        self,
+        variant: str,
+        folder: Path,
+        where: Where,
+        cores: set[int],
+        pods: int,
+    ) -> None:
         folder.mkdir()
         self.variant = variant
         self.pods: list[Pod] = []
@@ -35,7 +46,8 @@ class Shop:
         self._services = dict(zip(SERVICES, ports, strict=False))
         self._pod_ports = ports[len(SERVICES) :]
         self._children: list[Child] = []
-        self._database = folder / "shop.db"
+        self._where = where
+        self._databases: dict[int, str] = {}  # by the weight of their carts
 
     def _child(self, *words: str, log: str, **env: str) -> Child:
         path = self._folder / f"{log}.log"
@@ -66,14 +78,14 @@ class Shop:
         limit: float,
     ) -> None:
         """Start so many pods, and wait until the balancer has them."""
-        self._database = self._folder / f"shop-{weight}.db"
-        if not self._database.exists():
-            await to_thread(ctx, data.create, self._database, weight)
+        if weight not in self._databases:
+            made = self._databases[weight] = self._where(f"{self.variant}-{weight}")
+            await to_thread(ctx, data.create, made, weight)
         env = {
             f"DEMO_{name.upper()}": f"http://127.0.0.1:{port}"
             for name, port in self._services.items()
         }
-        env |= {"DEMO_DATABASE": str(self._database), "DEMO_LIMIT": str(places)}
+        env |= {"DEMO_DATABASE": self._databases[weight], "DEMO_LIMIT": str(places)}
         env["DEMO_PREFETCH"] = self.variant
 
         def starter(number: int, port: int) -> Callable[[], Child]:
@@ -121,10 +133,10 @@ class Shop:
 
 @asynccontextmanager
 async def shop(
-    ctx: Context, variant: str, folder: Path, cores: set[int], pods: int
+    ctx: Context, variant: str, folder: Path, where: Where, cores: set[int], pods: int
 ) -> AsyncIterator[Shop]:
     """A block with a shop, its pods still to be started; it ends with the block."""
-    made = Shop(variant, folder, cores, pods)
+    made = Shop(variant, folder, where, cores, pods)
     try:
         await made.open(ctx)
         yield made

@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 
 from demo import data, gateway
+from demo.databases import database
 from demo.prefetch import Recommended, variant
 from demo.services import Services
 from tether import Context, WaitGroup, to_thread
@@ -56,10 +57,12 @@ def gateway_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Behind, Scenario], None]:
     """Plays a scenario with a gateway, on a clock that does not wait."""
-    monkeypatch.setenv("DEMO_DATABASE", str(tmp_path / "shop.db"))
+    where = str(tmp_path / "shop.db")
+    shop_database = database(where)
+    monkeypatch.setattr(data, "shop_database", lambda: shop_database)
 
     async def main(ctx: Context, behind: Behind, play: Scenario) -> None:
-        await to_thread(ctx, data.create, tmp_path / "shop.db", 10)
+        await to_thread(ctx, data.create, where, 10)
         services = Services(
             behind.client("recommendations"),
             behind.client("reviews"),

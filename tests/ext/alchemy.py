@@ -14,8 +14,8 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from demo.databases.server import Server
 from tests.core.support import LONG
-from tests.ext.postgres import Server
 from tests.ext.stacks import InTasks, Threads, plainly
 from tether import Context
 from tether.ext import sqlalchemy as ours

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 from fastapi import FastAPI
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
+from demo.databases.server import Server
 from tests.core.support import LONG
-from tests.ext.postgres import Server
 from tests.ext.serving import Served, serve
 from tether.ext.asgi import ContextMiddleware
 from tether.ext.fastapi import Ctx

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ext import postgres, redis_server
+from demo.databases import server as postgres
+from tests.ext import redis_server
 from tests.ext.upstream import Authority, Upstream, upstream
 
 

@@ -17,8 +17,8 @@ import asyncpg
 import psycopg
 import psycopg_pool
 
+from demo.databases.server import Server
 from tests.core.support import LONG
-from tests.ext.postgres import Server
 from tests.loops import KINDS, Run
 from tether import Context
 from tether.ext import asyncpg as for_asyncpg

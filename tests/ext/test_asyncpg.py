@@ -11,8 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from demo.databases.server import Server
 from tests.core.support import LONG
-from tests.ext.postgres import Server
 from tests.ext.watching import Watch, mark, once_it_runs
 from tests.loops import Run
 from tether import DeadlineExceeded, background

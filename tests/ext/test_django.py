@@ -26,8 +26,8 @@ from django.db.transaction import TransactionManagementError, atomic
 from django.http import HttpRequest, HttpResponse
 from django.urls import path as url
 
+from demo.databases.server import Server
 from tests.core.support import LONG, start
-from tests.ext.postgres import Server
 from tests.ext.watching import Line, Watch, mark, once_it_runs, table
 from tether import Canceled, ContextError, DeadlineExceeded, background, current
 from tether.ext.asgi import ContextMiddleware as ContextASGI

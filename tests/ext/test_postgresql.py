@@ -18,8 +18,8 @@ from typing import Any
 import anyio
 import pytest
 
+from demo.databases.server import Server
 from tests.core.support import LONG, start
-from tests.ext.postgres import Server
 from tests.ext.stacks import STACKS, Stack, play
 from tests.ext.watching import Line, Watch, mark, once_it_runs, table
 from tether import Canceled, Context, ContextError, DeadlineExceeded, background

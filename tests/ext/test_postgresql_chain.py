@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from demo.databases.server import Server
 from tests.ext.chain import PATHS, service
-from tests.ext.postgres import Server
 from tests.ext.serving import get
 from tests.ext.watching import Watch, table
 

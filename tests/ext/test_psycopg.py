@@ -19,8 +19,8 @@ import psycopg_pool
 import pytest
 from psycopg.rows import dict_row
 
+from demo.databases.server import Server
 from tests.core.support import LONG, start
-from tests.ext.postgres import Server
 from tests.ext.watching import Watch, mark, once_it_runs
 from tests.loops import Run
 from tether import Canceled, DeadlineExceeded, background

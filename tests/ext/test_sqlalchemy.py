@@ -38,9 +38,9 @@ from sqlalchemy.orm import (
     sessionmaker,
 )
 
+from demo.databases.server import Server
 from tests.core.support import LONG, start
 from tests.ext.alchemy import url_of
-from tests.ext.postgres import Server
 from tests.ext.watching import Watch, mark, once_it_runs, table
 from tests.loops import Run
 from tether import Canceled, DeadlineExceeded, background

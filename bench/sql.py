@@ -184,10 +184,12 @@ class Django(Threads):
 
         @contextmanager
         def opened() -> Iterator[Any]:
+            import django
             from django.conf import settings
 
             if not settings.configured:
                 settings.configure(DATABASES={"default": self.server.django})
+                django.setup()
             from django.db import connections
 
             yield connections["default"]

@@ -96,8 +96,9 @@ def connected(ctx: Context, driver: Driver, connect: Callable[[], Any]) -> Any:
     """A new connection, made within `ctx`."""
     if driver.in_tasks:
         # A transport keeps the variables that it was made with, as long as it lives.
-        work = greenlet_spawn(connect)
-        task = asyncio.get_running_loop().create_task(work, context=no_variables())
+        work, without = greenlet_spawn(connect), no_variables()
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work, context=without)  # tether: ignore[bare-task]
         with ctx.with_cancel():
             return await_only(task)
     if driver.peer is not None and running_loop() is None:

@@ -298,8 +298,13 @@ class Names:
         """The name of the context that it, or one around it, was given; or ""."""
         known = self._given.get(function)
         if known is None:
-            found = (self.context_params(around) for around in function.chain())
-            known = next((params[0].arg for params in found if params), "")
+            found = (
+                arg.arg
+                for around in function.chain()
+                for arg in self.context_params(around)
+            )
+            # Who calls it `_` has no use for it.
+            known = next((name for name in found if name != "_"), "")
             self._given[function] = known
         return known
 

@@ -76,3 +76,20 @@ def other(session: object) -> None:
 
 def ruff_says_so(url: str) -> None:
     requests.get(url)
+
+
+def parse_data_url(url: str) -> bytes:
+    return urlopen(url).read()
+
+
+def decode(url: str) -> bytes:
+    if not url.startswith("data:"):
+        raise ValueError(url)
+    return urlopen(url).read()
+
+
+if __name__ == "__main__":
+    print(urlopen("http://shop/version").read())
+
+    def update() -> None:
+        smtplib.SMTP("mail")

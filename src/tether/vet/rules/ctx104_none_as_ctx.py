@@ -27,12 +27,15 @@ def check(file: File) -> Iterator[Found]:
                 f"{name}() is given None as its context: pass {ctx or 'one'}",
                 (Edit(place(given), end(given), ctx),) if ctx else (),
             )
+    falls_back = {f for _, f, name in file.calls("current") if name == "tether.current"}
     for function in file.module.functions:
         node = function.node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         if node.name.startswith("_") or function.owner is not None:
             continue  # an object may have a context of its own to fall back on
+        if function in falls_back:
+            continue  # `(ctx or current())`
         contexts = file.names.context_params(function)
         positional = [*node.args.posonlyargs, *node.args.args]
         for arg, default in zip(

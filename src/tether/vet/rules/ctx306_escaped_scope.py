@@ -69,7 +69,7 @@ def _behind(
         last_part = func.attr if isinstance(func, ast.Attribute) else ""
         if isinstance(func, ast.Name) and func.id in {"print", "repr", "str", "id"}:
             continue
-        if derives or (passes and not last_part.startswith(("assert", "log"))):
+        if derives or (passes and not last_part.startswith(("assert", "log", "ref"))):
             yield Found(call, f"{name} is over here: its block ended at line {last}")
 
 

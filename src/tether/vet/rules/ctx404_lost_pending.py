@@ -32,6 +32,8 @@ def check(file: File) -> Iterator[Found]:
             continue
         if any(_is_ended(function, name, call) for name in tasks):
             continue
+        if _is_one(call.args[0]) and any(_is_looked_at(file, t, call) for t in tasks):
+            continue  # "is it done by then?": it is to run on
         again = any(
             isinstance(around, (ast.While, ast.For, ast.AsyncFor))
             for around in file.module.ancestors(call)
@@ -55,6 +57,22 @@ def _may_leave(call: ast.Call) -> bool:
         if given.arg == "return_when" and "FIRST" in ast.unparse(given.value):
             return True
     return False
+
+
+def _is_one(node: ast.expr) -> bool:
+    return isinstance(node, (ast.List, ast.Set, ast.Tuple)) and len(node.elts) == 1
+
+
+def _is_looked_at(file: File, name: str, wait: ast.Call) -> bool:
+    """Whether something is asked of a task elsewhere: `task.done()`."""
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == name
+        for last in ("done", "result", "exception", "add_done_callback")
+        for call, _ in file.module.calls.get(last, ())
+        if call is not wait
+    )
 
 
 def _made_here(file: File, node: ast.expr, function: Function) -> list[str] | None:

@@ -19,6 +19,10 @@ _SUBMITS = frozenset(
 )
 
 
+# What hardly fails, called on an object of its own.
+_PLAIN = frozenset({"set", "close", "cancel", "set_result", "notify_all", "put_nowait"})
+
+
 def check(file: File) -> Iterator[Found]:
     """Report results of `create_task` and `submit` that are dropped."""
     for call, function, callee in file.calls("create_task"):
@@ -37,7 +41,7 @@ def check(file: File) -> Iterator[Found]:
             continue
         if not isinstance(file.module.parents.get(call), ast.Expr):
             continue
-        if _handles_errors(file, call):
+        if _handles_errors(file, call) or _is_logging(function):
             continue
         if file.uses_tether and file.mentions(call) & file.contexts(function):
             continue  # CTX701
@@ -79,13 +83,38 @@ def _handles_errors(file: File, call: ast.Call) -> bool:
         name = first.attr
     for other in file.module.functions:
         if name and other.name.rpartition(".")[2] == name:
-            return any(
+            return _is_plain(other) or any(
                 isinstance(statement, ast.Try)
                 and any(_is_broad(handler) for handler in statement.handlers)
                 for outer in other.body
                 for statement in ast.walk(outer)
             )
     return False
+
+
+def _is_plain(function: Function) -> bool:
+    """Whether it only sets or closes something: `self.event.set()`."""
+    body = function.body
+    if (
+        body
+        and isinstance(body[0], ast.Expr)
+        and isinstance(body[0].value, ast.Constant)
+    ):
+        body = body[1:]
+    return bool(body) and all(
+        isinstance(one, ast.Expr)
+        and isinstance(one.value, ast.Call)
+        and isinstance(one.value.func, ast.Attribute)
+        and one.value.func.attr in _PLAIN
+        for one in body
+    )
+
+
+def _is_logging(function: Function) -> bool:
+    """Whether it is a handler of records, whose `emit` reports its own errors."""
+    if function.owner is None or not function.name.endswith(".emit"):
+        return False
+    return any("Handler" in dotted(base) for base in function.owner.node.bases)
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:

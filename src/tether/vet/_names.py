@@ -12,6 +12,7 @@ import ast
 from ._function import Binding, Function
 from ._libraries import (
     ANSWERS,
+    CALLED,
     CONTEXT,
     DERIVE_CONTEXT,
     DERIVE_SCOPE,
@@ -218,7 +219,7 @@ class Names:
             kind = self.kind(func.value, function, deep)
             full = f"{kind}.{func.attr}" if kind else ""
         if not full:
-            return ""
+            return CALLED.get(self.kind(func, function, deep), "")
         answer = ANSWERS.get(full)
         if answer is not None:
             return answer

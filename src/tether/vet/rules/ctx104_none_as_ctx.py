@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Edit, Found, Rule, end, place
-from .ctx102_ctx_not_passed import OURS
+from .._ours import TAKES_CTX
 
 
 def check(file: File) -> Iterator[Found]:
@@ -18,8 +18,7 @@ def check(file: File) -> Iterator[Found]:
         if not callee or not isinstance(given, ast.Constant) or given.value is not None:
             continue
         facts = file.facts(callee)
-        ours = callee in OURS or callee.startswith("tether.ext.sqlite.")
-        if ours or (facts and facts.takes == 0 and not facts.optional):
+        if callee in TAKES_CTX or (facts and facts.takes == 0 and not facts.optional):
             ctx = file.given(function)
             name = callee.rpartition(".")[2]
             yield Found(

@@ -85,6 +85,10 @@ def with_ctx(ctx: Context, conn: sqlite3.Connection) -> None:
         conn.execute("select 1")
 
 
+def at_once(ctx: Context) -> object:
+    return pool.getconn(timeout=0.01)
+
+
 def by_ours(ctx: Context, conn: psycopg.Connection) -> None:
     pg.execute(ctx, pool, "select 1")
     with pg.transaction(ctx, pool) as lent:

@@ -51,6 +51,10 @@ class Shop:
         self.session.put("http://shop", timeout=None)  # error: CTX202
 
 
+def metadata(metadata_url: str) -> bytes:
+    return urlopen(metadata_url).read()  # error: CTX202
+
+
 # Right:
 
 

@@ -8,7 +8,7 @@ from .._file import File
 from .._finding import Found, Rule
 from .._ours import EXT, obeys
 from .._shapes import is_shutdown
-from .._waits import QUERIES
+from .._waits import QUERIES, is_bounded
 
 _METHODS = sorted({query.rpartition(".")[2] for query in QUERIES})
 
@@ -17,6 +17,8 @@ def check(file: File) -> Iterator[Found]:
     """Report calls of drivers in functions that were given a context."""
     for call, function, callee in file.calls(*_METHODS):
         if callee not in QUERIES:
+            continue
+        if callee.startswith("psycopg_pool.") and is_bounded(call, ("timeout", 0)):
             continue
         ctx = file.given(function)
         if not ctx or file.carries(call, function):

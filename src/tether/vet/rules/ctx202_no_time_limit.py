@@ -67,7 +67,7 @@ def _opens_data(call: ast.Call, function: Function) -> bool:
     if isinstance(function.node, ast.Module):
         return False
     said = function.name + "".join(ast.unparse(arg) for arg in call.args[:1])
-    return bool(re.search(r"data_?ur[il]", said, re.IGNORECASE)) or any(
+    return bool(re.search(r"(?<![a-z])data_?ur[il]", said, re.IGNORECASE)) or any(
         isinstance(part, ast.Constant) and str(part.value).startswith("data:")
         for part in ast.walk(function.node)
     )

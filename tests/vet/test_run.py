@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tether.vet import (
     UsageError,
     check,
     check_text,
+    diff,
     fixed,
     load_settings,
     new_findings,
@@ -39,7 +41,7 @@ def write(path: Path, text: str = LOST.format(comment="")) -> Path:
 
 
 def codes(*paths: Path, **settings: tuple[str, ...]) -> list[tuple[str, str]]:
-    report = check(paths, Settings(**settings))  # type: ignore[arg-type]
+    report = check(paths, Settings(**settings, folder=paths[0]))  # type: ignore[arg-type]
     return [(Path(f.path).name, f.code) for f in report.findings]
 
 
@@ -67,7 +69,35 @@ def test_excluded_files_are_left_out(tmp_path: Path) -> None:
 
 def test_a_file_named_twice_is_looked_at_once(tmp_path: Path) -> None:
     path = write(tmp_path / "a.py")
-    assert codes(path, path, tmp_path) == [("a.py", "CTX302")]
+    indirect = tmp_path / "sub" / ".." / "a.py"
+    (tmp_path / "sub").mkdir()
+    assert codes(path, path, tmp_path, indirect) == [("a.py", "CTX302")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_a_file_with_two_names_is_looked_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "pkg" / "a.py")
+    (tmp_path / "b.py").symlink_to(tmp_path / "pkg" / "a.py")
+    (tmp_path / "again").symlink_to(tmp_path)  # a circle
+    (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
+    assert codes(tmp_path) == [("b.py", "CTX302")]
+
+
+def test_what_is_excluded_does_not_depend_on_what_is_named(tmp_path: Path) -> None:
+    for name in ["a.py", "src/gen/b.py", "src/c.py"]:
+        write(tmp_path / name)
+    settings = Settings(exclude=("src/gen",), folder=tmp_path)
+    strict = replace(settings, force_exclude=True)
+
+    def found(settings: Settings, *names: str) -> list[str]:
+        report = check([tmp_path / name for name in names], settings)
+        return [Path(f.path).name for f in report.findings]
+
+    assert found(settings, "") == ["a.py", "c.py"]
+    assert found(settings, "src") == ["c.py"]
+    # What is named is meant, unless a tool names it.
+    assert found(settings, "src/gen/b.py", "a.py") == ["a.py", "b.py"]
+    assert found(strict, "src/gen/b.py", "src/gen", "a.py") == ["a.py"]
 
 
 @pytest.mark.parametrize(
@@ -226,6 +256,14 @@ per-file-ignores = { "old/*.py" = ["CTX302"] }
     assert [Path(f.path).name for f in report.findings] == ["a.py"]
 
 
+def test_a_part_without_settings_has_those_of_the_whole(tmp_path: Path) -> None:
+    write(tmp_path / "pyproject.toml", "[tool.tether.vet]\nignore = ['lost-scope']\n")
+    write(tmp_path / "part" / "pyproject.toml", "[project]\nname = 'part'\n")
+    assert load_settings(tmp_path / "part").ignore == ("lost-scope",)
+    write(tmp_path / "pyproject.toml", "[project]\nname = 'whole'\n")
+    assert load_settings(tmp_path / "part").folder == tmp_path / "part"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -277,6 +315,15 @@ def test_full_shows_the_line_and_a_mark(findings: list[Finding]) -> None:
     )
 
 
+def test_the_mark_stands_below_its_place() -> None:
+    text = "from tether import Context\ndef f(ctx: Context):\n\t'日本';\tctx.with_cancel('é')\n"
+    lines = FORMATS["full"](check_text(text, select="CTX302")).split("\n")
+    assert lines[1:3] == [
+        "    '日本';\tctx.with_cancel('é')",
+        "           \t^^^^^^^^^^^^^^^^^^^^",
+    ]
+
+
 def test_concise_is_one_line(findings: list[Finding]) -> None:
     [line] = FORMATS["concise"](findings).splitlines()
     assert line.startswith("shop/a,b.py:5:5: discarded-scope (CTX302) with_timeout()")
@@ -299,6 +346,20 @@ def test_sarif_is_what_code_scanning_reads(findings: list[Finding]) -> None:
     assert rule["id"] == result["ruleId"] == "CTX302"
     region = result["locations"][0]["physicalLocation"]["region"]
     assert region == {"startLine": 5, "startColumn": 5, "endLine": 5, "endColumn": 26}
+
+
+def test_paths_are_references_in_sarif() -> None:
+    found = check_text(LOST.format(comment=""), "shop/a b%#é.py")
+    absolute = check_text(LOST.format(comment=""), str(Path("/shop/a b.py").absolute()))
+    uris = [
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        for result in json.loads(FORMATS["sarif"]([*found, *absolute]))["runs"][0][
+            "results"
+        ]
+    ]
+    assert uris[0] == "shop/a%20b%25%23%C3%A9.py"
+    assert uris[1].startswith("file:///")
+    assert uris[1].endswith("/a%20b.py")
 
 
 def test_github_escapes_what_would_end_the_command(findings: list[Finding]) -> None:
@@ -331,32 +392,94 @@ def test_a_fix_changes_its_place_only(tmp_path: Path, end: str) -> None:
     assert new == before.replace(b"time.sleep", b"ctx.sleep")
 
 
-def test_a_fix_leaves_other_encodings_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "encoding"),
+    [
+        ("# coding: latin-1\n", "latin-1"),
+        ("", "utf-8-sig"),
+        ("x = '\x0c日'\n", "utf-8"),
+    ],
+)
+def test_a_fix_keeps_the_encoding(tmp_path: Path, head: str, encoding: str) -> None:
     path = tmp_path / "a.py"
-    path.write_bytes(("# coding: latin-1\n" + SLEEPS).encode("latin-1"))
+    # No end of the last line, and a finding in the first.
+    text = (head + SLEEPS).rstrip("\n").replace("import time\nf", "import time; f")
+    path.write_bytes(text.encode(encoding))
+    old, new, made = fixed(path, check([path]).findings)
+    assert made == 2
+    assert new.decode(encoding) == text.replace("time.sleep", "ctx.sleep")
+    assert new.startswith(old[:3])
+
+
+def test_a_file_that_has_changed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.py", SLEEPS)
     findings = check([path]).findings
-    assert len(findings) == 2
+    write(path, SLEEPS.replace("(1)", "(7)"))
     old, new, made = fixed(path, findings)
     assert (old, made) == (new, 0)
 
 
+def test_a_diff_is_one_that_patch_understands(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    text = SLEEPS.replace("# ä", "# \x0c\u2028 ä").rstrip("\n").replace("\n", "\r\n")
+    path.write_bytes(text.encode())
+    before, after, _ = fixed(path, check([path]).findings)
+    lines = diff(Path("a.py"), before, after).split("\n")
+    assert lines[:2] == ["--- a/a.py", "+++ b/a.py"]
+    assert [line[:4] for line in lines[6:]] == [
+        *("-   ", "-   ", "\\ No", "+   ", "+   ", "\\ No", ""),
+    ]
+
+
+def baseline(folder: Path, *paths: Path) -> tuple[list[int], int]:
+    """The lines that are new in a project, and how many entries are out of date."""
+    settings = Settings(folder=folder)
+    report = check(paths or [folder], settings)
+    left, stale = new_findings(folder / "known.json", report, settings)
+    return [f.line for f in left.findings], stale
+
+
+def accept(folder: Path, *paths: Path) -> None:
+    settings = Settings(folder=folder)
+    write_baseline(folder / "known.json", check(paths or [folder], settings), settings)
+
+
 def test_the_baseline_holds_what_was_there(tmp_path: Path) -> None:
-    known = tmp_path / "known.json"
     path = write(tmp_path / "a.py")
-    write_baseline(known, check([path]).findings, tmp_path)
+    accept(tmp_path)
     # Lines above do not matter, a second one of the same kind does.
-    text = "# new\n" + LOST.format(comment="") + "    ctx.with_timeout(2.0)\n"
-    write(path, text)
-    left, stale = new_findings(known, check([path]).findings, tmp_path)
-    assert ([f.line for f in left], stale) == ([7], 0)
+    write(path, "# new\n" + LOST.format(comment="") + "    ctx.with_timeout(2.0)\n")
+    assert baseline(tmp_path) == ([7], 0)
     write(path, "x = 1\n")
-    assert new_findings(known, check([path]).findings, tmp_path) == ([], 1)
+    assert baseline(tmp_path) == ([], 1)
+
+
+def test_the_baseline_is_out_of_date_only_where_one_has_looked(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.py"), write(tmp_path / "b.py")
+    accept(tmp_path)
+    assert baseline(tmp_path, first) == ([], 0)
+    settings = Settings(folder=tmp_path, select=("CTX204",))
+    report = check([tmp_path], settings)
+    assert new_findings(tmp_path / "known.json", report, settings) == (report, 0)
+    second.unlink()
+    assert baseline(tmp_path, first) == ([], 1)
+
+
+def test_the_baseline_keeps_what_was_not_looked_at(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.py"), write(tmp_path / "b.py")
+    accept(tmp_path)
+    write(first, "x = 1\n")
+    accept(tmp_path, first)
+    assert baseline(tmp_path) == ([], 0)
+    assert len(json.loads((tmp_path / "known.json").read_text())) == 1
+    assert second.exists()
 
 
 def test_an_empty_or_broken_baseline(tmp_path: Path) -> None:
-    known = tmp_path / "known.json"
-    write_baseline(known, [], tmp_path)
-    assert new_findings(known, [], tmp_path) == ([], 0)
-    write(known, "{")
+    accept(tmp_path)
+    assert baseline(tmp_path) == ([], 0)
+    write(tmp_path / "known.json", "{")
     with pytest.raises(UsageError, match="cannot be read"):
-        new_findings(known, [], tmp_path)
+        baseline(tmp_path)
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_baseline(tmp_path / "no" / "x.json", check([tmp_path]), Settings())

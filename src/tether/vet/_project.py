@@ -91,7 +91,7 @@ class Project:
         """Whether a file below a folder has a text in it."""
         known = self._has.get((root, pattern))
         if known is None:
-            files = islice(discover([root], ()), _MANY) if root.is_dir() else ()
+            files = islice(discover([root], (), root), _MANY) if root.is_dir() else ()
             known = any(_has(path, pattern) for path in files)
             self._has[root, pattern] = known
         return known

@@ -22,10 +22,18 @@ from ._ignores import Ignore, ignores
 from ._module import Module
 from ._project import Project
 from ._settings import Settings, expand
-from ._source import SourceError, discover, is_test, module_name, read
+from ._source import (
+    SourceError,
+    discover,
+    is_test,
+    module_name,
+    read,
+    relative,
+)
 from .rules import ALL, BROKEN, UNUSED
 
 MANY = 200  # files, from which on more processes are worth their start
+MOST = 61  # processes: Windows can wait for no more
 _DEALT = 40  # files in one piece of work
 _COLLECT = 200  # files, after which names and functions are freed
 
@@ -37,6 +45,7 @@ class Report:
     findings: tuple[Finding, ...]
     files: int
     lines: int
+    paths: tuple[Path, ...] = ()
 
 
 def check(
@@ -49,13 +58,23 @@ def check(
     """
     settings = settings or Settings()
     codes = tuple(rule.code for rule in settings.rules())
-    files = list(dict.fromkeys(discover(map(Path, paths), settings.exclude)))
+    found = discover(
+        map(Path, paths),
+        settings.exclude,
+        settings.folder,
+        named=settings.force_exclude,
+    )
+    seen: dict[str, Path] = {}
+    for path in found:  # one that has two names is looked at once
+        seen.setdefault(os.path.realpath(path), path)
+    files = list(seen.values())
     ignored = {g: expand(words) for g, words in settings.per_file_ignores.items()}
     jobs = jobs or _cores()
     if jobs == 1 or len(files) < MANY:
         parts = [_some(files, codes, settings.folder)]
     else:
         pieces = [files[at : at + _DEALT] for at in range(0, len(files), _DEALT)]
+        jobs = min(jobs, len(pieces), MOST)
         with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
             shared = [codes] * len(pieces), [settings.folder] * len(pieces)
             parts = list(pool.map(_some, pieces, *shared))
@@ -66,7 +85,8 @@ def check(
         if not _is_ignored(finding, settings.folder, ignored)
     ]
     findings.sort(key=_order)
-    return Report(tuple(findings), len(files), sum(lines for _, lines in parts))
+    lines = sum(lines for _, lines in parts)
+    return Report(tuple(findings), len(files), lines, tuple(files))
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str, str]:
@@ -98,18 +118,11 @@ def _is_ignored(
     if not ignored:
         return False
     path = Path(finding.path)
-    inside = _relative(path, folder)
+    inside = relative(path, folder)
     return any(
         finding.code in codes and (fnmatch(inside, glob) or fnmatch(path.name, glob))
         for glob, codes in ignored.items()
     )
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """A path as seen from the project: what stands above it means nothing."""
-    full, base = path.absolute(), folder.absolute()
-    inside = full.relative_to(base) if full.is_relative_to(base) else full
-    return inside.as_posix()
 
 
 def _some(
@@ -131,7 +144,7 @@ def _some(
                     findings.append(_broken(path, str(error), error.line, error.column))
                 continue
             lines += text.count("\n")
-            inside = _relative(path, folder)
+            inside = relative(path, folder)
             findings += _check(path, text, tree, rules, project, is_test(inside))
             if count % _COLLECT == 0:
                 gc.collect()

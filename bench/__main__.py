@@ -22,6 +22,7 @@ from bench import (
     scopes,
     threads,
     tree,
+    vet,
     waits,
 )
 from bench._measure import FULL, QUICK, Row, Verdict, measure
@@ -39,8 +40,9 @@ TOPICS: dict[str, ModuleType] = {
     "clients": clients,
     "chain": chain,
     "groups": groups,
+    "vet": vet,
 }
-PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp")
+PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp", "flake8-async")
 NAME, VALUE, RATIO = 42, 9, 7
 
 

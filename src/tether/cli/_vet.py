@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.text import Text
 
 from .. import vet as linter
@@ -149,6 +148,8 @@ def _baseline(settings: Settings, given: Path | None) -> Path | None:
 def _explain(console: Console, word: str) -> None:
     text = linter.explain(linter.rule_of(word)).replace("<!-- skip: next -->\n", "")
     if console.is_terminal:
+        from rich.markdown import Markdown  # takes a while, and is not needed else
+
         console.print(Markdown(text))
     else:
         click.echo(text, nl=False)

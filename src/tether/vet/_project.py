@@ -43,6 +43,7 @@ class Project:
 
     def __init__(self) -> None:
         self._found: dict[tuple[Path, str], dict[str, Facts | str] | None] = {}
+        self._parsed: dict[Path, tuple[str, ast.Module]] = {}
         self._has: dict[tuple[Path, re.Pattern[str]], bool] = {}
 
     def remember(
@@ -111,13 +112,16 @@ class Project:
                 return ".".join(parts[count:]), table
         return "", None
 
-    @staticmethod
-    def _load(root: Path, module: str) -> dict[str, Facts | str] | None:
+    def parsed(self, path: Path) -> tuple[str, ast.Module]:
+        """What `read` answers; a file that was asked about before is not read again."""
+        return self._parsed.pop(path.absolute(), None) or read(path)
+
+    def _load(self, root: Path, module: str) -> dict[str, Facts | str] | None:
         base = root.joinpath(*module.split("."))
         for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
             if path.is_file():
                 try:
-                    text, tree = read(path)
+                    text, tree = self._parsed[path] = read(path)
                     return summary(Module(str(path), module, text, tree))
                 except (SourceError, RecursionError):
                     return {}

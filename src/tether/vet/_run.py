@@ -27,7 +27,6 @@ from ._source import (
     discover,
     is_test,
     module_name,
-    read,
     relative,
 )
 from .rules import ALL, BROKEN, UNUSED
@@ -138,7 +137,7 @@ def _some(
     try:
         for count, path in enumerate(files, start=1):
             try:
-                text, tree = read(path)
+                text, tree = project.parsed(path)
             except SourceError as error:
                 if BROKEN in rules:
                     findings.append(_broken(path, str(error), error.line, error.column))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -483,3 +484,61 @@ def test_an_empty_or_broken_baseline(tmp_path: Path) -> None:
         baseline(tmp_path)
     with pytest.raises(UsageError, match="cannot be written"):
         write_baseline(tmp_path / "no" / "x.json", check([tmp_path]), Settings())
+
+
+# -- large files -----------------------------------------------------------------------
+
+HEAD = """\
+from tether import Context, background
+def g(ctx: Context, i: int) -> object: ...
+"""
+FUNCTION = """\
+def f{0}(ctx: Context, a: int) -> None:
+    with ctx.with_timeout(1.0) as work:
+        g(work, a)
+        g(ctx, {0})
+    scope = ctx.with_cancel()
+    if a:
+        return
+    g(scope, 1)
+"""
+STATEMENTS = """\
+    x{0} = g(ctx, {0})
+    y{0} = background()
+    if x{0}:
+        g(r, 1)
+"""
+
+
+def steps(text: str) -> int:
+    """How many calls of functions of the linter it takes to look at a source."""
+    count = 0
+
+    def counting(frame: object, event: str, _: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(counting)
+    try:
+        check_text(text, "nowhere/shop.py")
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (HEAD, FUNCTION),
+        (
+            f"{HEAD}def big(ctx: Context) -> None:\n    r = ctx.with_cancel()\n",
+            STATEMENTS,
+        ),
+    ],
+    ids=["many functions", "one long function"],
+)
+def test_twice_as_much_source_is_twice_as_much_work(head: str, piece: str) -> None:
+    once, twice = (
+        steps(head + "".join(map(piece.format, range(count)))) for count in (150, 300)
+    )
+    assert twice < 2.3 * once

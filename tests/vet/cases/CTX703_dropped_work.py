@@ -75,3 +75,10 @@ class Response:
 class AsyncHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         pool.submit(super().emit, record)
+
+
+def listen(message: str) -> None:
+    def run() -> None:
+        careful(message)
+
+    pool.submit(run)

@@ -19,6 +19,7 @@ _SUBMITS = frozenset(
 )
 
 
+_DEEP = 2  # functions that hand over to another one
 # What hardly fails, called on an object of its own.
 _PLAIN = frozenset({"set", "close", "cancel", "set_result", "notify_all", "put_nowait"})
 
@@ -76,31 +77,48 @@ def _handles_errors(file: File, call: ast.Call) -> bool:
         first = first.func
         if isinstance(first, ast.Attribute) and first.attr in {"put", "set", "wait"}:
             return True  # of a queue or an event: nothing in it fails
-    name = ""
-    if isinstance(first, ast.Name):
-        name = first.id
-    elif isinstance(first, ast.Attribute):
-        name = first.attr
+    return first is not None and _copes(file, _last(first), _DEEP)
+
+
+def _copes(file: File, name: str, deep: int) -> bool:
+    """Whether a function of this file fails in no way, or one that it hands over to."""
     for other in file.module.functions:
-        if name and other.name.rpartition(".")[2] == name:
-            return _is_plain(other) or any(
-                isinstance(statement, ast.Try)
-                and any(_is_broad(handler) for handler in statement.handlers)
-                for outer in other.body
-                for statement in ast.walk(outer)
-            )
+        if not name or other.name.rpartition(".")[2] != name:
+            continue
+        if _is_plain(other) or any(
+            isinstance(statement, ast.Try)
+            and any(_is_broad(handler) for handler in statement.handlers)
+            for outer in other.body
+            for statement in ast.walk(outer)
+        ):
+            return True
+        calls = [_called(statement) for statement in _body(other)]
+        return len(calls) == 1 and deep > 0 and _copes(file, calls[0], deep - 1)
     return False
+
+
+def _called(statement: ast.stmt) -> str:
+    """The last part of what a statement calls, and does nothing else; or ""."""
+    value = getattr(statement, "value", None)
+    if isinstance(value, ast.Await):
+        value = value.value
+    return _last(value.func) if isinstance(value, ast.Call) else ""
+
+
+def _last(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _body(function: Function) -> list[ast.stmt]:
+    """The statements of a function, without its docstring."""
+    first, *rest = function.body or [ast.Pass()]
+    is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return rest if is_text else [first, *rest]
 
 
 def _is_plain(function: Function) -> bool:
     """Whether it only sets or closes something: `self.event.set()`."""
-    body = function.body
-    if (
-        body
-        and isinstance(body[0], ast.Expr)
-        and isinstance(body[0].value, ast.Constant)
-    ):
-        body = body[1:]
+    body = _body(function)
     return bool(body) and all(
         isinstance(one, ast.Expr)
         and isinstance(one.value, ast.Call)

@@ -291,12 +291,18 @@ def test_what_stands_above_the_project_makes_no_test_of_a_file(tmp_path: Path) -
     assert [f.path for f in found] == [str(path)]
 
 
-def test_the_order_of_parameters_is_free_in_private_modules(tmp_path: Path) -> None:
-    text = "from tether import Context\ndef f(a: int, ctx: Context) -> None: ...\n"
+def test_in_private_modules_conventions_are_their_own_business(tmp_path: Path) -> None:
+    text = """
+from tether import Context
+class Store:
+    def __init__(self, name: str, ctx: Context) -> None:
+        self.ctx = ctx
+def f(a: int, ctx: Context) -> None: ...
+"""
     write(tmp_path / "shop" / "__init__.py", "")
     write(tmp_path / "shop" / "_inner.py", text)
     write(tmp_path / "shop" / "api.py", text)
-    assert codes(tmp_path) == [("api.py", "CTX103")]
+    assert codes(tmp_path) == [("api.py", "CTX105"), ("api.py", "CTX103")]
 
 
 # -- as text ---------------------------------------------------------------------------

@@ -54,3 +54,9 @@ async def rounds(ctx: Context, days: list[str]) -> None:
     for day in days:
         group.go(load)
         await group.wait_async()
+
+
+def by_its_handle(ctx: Context) -> None:
+    group = WaitGroup(ctx)
+    handle = group.go(load)
+    show(handle.wait())

@@ -12,9 +12,8 @@ from .._libraries import SCOPE
 
 def check(file: File) -> Iterator[Found]:
     """Report functions that take their context somewhere behind."""
-    parts = file.module.name.split(".")
-    if any(part.startswith("_") and not part.startswith("__") for part in parts):
-        return  # a private module: nobody else calls it
+    if file.module.is_private:
+        return  # nobody else calls what is in it
     for function in file.module.functions:
         node = function.node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -61,6 +61,7 @@ def _giving(file: File, flow: Flow, name: str) -> list[ast.AST]:
             for part in steps[0].parts
             for inner in ast.walk(part)
         )
+        and not _is_waited_for(file, node)
         and not any(
             enters(item, name)
             for around in file.module.ancestors(node)
@@ -68,6 +69,18 @@ def _giving(file: File, flow: Flow, name: str) -> list[ast.AST]:
             for item in around.items
         )
     ]
+
+
+def _is_waited_for(file: File, node: ast.AST) -> bool:
+    """Whether the handle that a statement gets is waited for: `handle.wait()`."""
+    target = node.targets[0] if isinstance(node, ast.Assign) else None
+    if not isinstance(target, ast.Name):
+        return False
+    return any(
+        _waits_for(call.func, target.id)
+        for last in ("wait", "wait_async")
+        for call, _ in file.module.calls.get(last, ())
+    )
 
 
 def _waits_for(node: ast.AST, name: str) -> bool:

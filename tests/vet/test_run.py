@@ -222,6 +222,16 @@ def test_an_ignore_that_matches_nothing_is_reported() -> None:
     assert check_text("x = 1  # noqa: CTX501\n", select="default") == []
 
 
+def test_an_ignore_of_what_is_no_rule_is_reported() -> None:
+    text = "x = 1  # tether: ignore[lost-scpe] for good reason\n"
+    [finding] = check_text(text, select="default")
+    assert (finding.code, finding.message) == (
+        *("CTX002", "there is no rule lost-scpe, so nothing is suppressed here"),
+    )
+    # Codes of other linters may look like anything.
+    assert check_text("x = 1  # noqa: CTX999\n", select="default") == []
+
+
 # -- settings --------------------------------------------------------------------------
 
 

@@ -117,14 +117,18 @@ class Project:
         return self._parsed.pop(path.absolute(), None) or read(path)
 
     def _load(self, root: Path, module: str) -> dict[str, Facts | str] | None:
-        base = root.joinpath(*module.split("."))
-        for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
-            if path.is_file():
-                try:
-                    text, tree = self._parsed[path] = read(path)
-                    return summary(Module(str(path), module, text, tree))
-                except (SourceError, RecursionError):
-                    return {}
+        first, *_ = parts = module.split(".")
+        # A package without __init__.py does not say where it starts: its name does.
+        starts = [up.parent for up in (root, *root.parents) if up.name == first]
+        for start in (root, *starts):
+            base = start.joinpath(*parts)
+            for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+                if path.is_file():
+                    try:
+                        text, tree = self._parsed[path] = read(path)
+                        return summary(Module(str(path), module, text, tree))
+                    except (SourceError, RecursionError):
+                        return {}
         return None
 
 

@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ._file import File
-from ._finding import Edit, Finding, Found, Rule
+from ._finding import Finding, Found, Rule
 from ._ignores import Ignore, ignores
 from ._module import Module
 from ._project import Project
@@ -189,7 +189,9 @@ def _check(
         for ignore in suppressed:
             for word in ignore.words:
                 if word.upper() in on and word not in ignore.used:
-                    findings.add(_unused(path, ignore, word, lines))
+                    findings.add(_unused(path, ignore, word, lines, STALE))
+                elif ignore.is_ours and word.upper() not in KNOWN:
+                    findings.add(_unused(path, ignore, word, lines, UNKNOWN))
     return list(findings)
 
 
@@ -244,12 +246,17 @@ def _broken(path: Path, message: str, line: int, column: int) -> Finding:
     )
 
 
-def _unused(path: Path, ignore: Ignore, word: str, lines: list[str]) -> Finding:
+STALE = "{} is suppressed here, and nothing reports it: remove the comment"
+UNKNOWN = "there is no rule {}, so nothing is suppressed here"
+KNOWN = frozenset(word for rule in ALL for word in (rule.code, rule.name.upper()))
+
+
+def _unused(
+    path: Path, ignore: Ignore, word: str, lines: list[str], says: str
+) -> Finding:
     text = lines[ignore.line - 1]
     at = text.rfind("#") + 1
-    edits: tuple[Edit, ...] = ()
-    message = f"{word} is suppressed here, and nothing reports it: remove the comment"
     return Finding(
-        *(str(path), ignore.line, at, UNUSED.code, UNUSED.name, message),
-        *(ignore.line, len(text) + 1, text, edits),
+        *(str(path), ignore.line, at, UNUSED.code, UNUSED.name, says.format(word)),
+        *(ignore.line, len(text) + 1, text),
     )

@@ -25,6 +25,7 @@ TAKES_CTX: frozenset[str] = frozenset(
         "tether.wire.Outbound": "write",
         "tether.ext.aiohttp.ClientSession": _VERBS,
         "tether.ext.asyncpg": f"{_ASKS} guard transaction",
+        "tether.ext.django": "guard transaction",
         "tether.ext.httpx.AsyncClient": _HTTPX,
         "tether.ext.httpx.Client": _HTTPX,
         "tether.ext.psycopg": f"{_ASKS} execute_async fetch_all_async fetch_one_async"

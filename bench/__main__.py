@@ -19,7 +19,9 @@ from bench import (
     latency,
     looks,
     memory,
+    resources,
     scopes,
+    sql,
     threads,
     tree,
     vet,
@@ -40,9 +42,22 @@ TOPICS: dict[str, ModuleType] = {
     "clients": clients,
     "chain": chain,
     "groups": groups,
+    "sql": sql,
+    "resources": resources,
     "vet": vet,
 }
-PEERS = ("anyio", "trio", "uvloop", "httpx", "requests", "aiohttp", "flake8-async")
+PEERS = (
+    "anyio",
+    "trio",
+    "uvloop",
+    "httpx",
+    "requests",
+    "aiohttp",
+    "psycopg",
+    "asyncpg",
+    "redis",
+    "flake8-async",
+)
 NAME, VALUE, RATIO = 42, 9, 7
 
 
@@ -52,6 +67,8 @@ def number(value: float | None, unit: str) -> str:
         return "-"
     if unit == "bytes":
         return f"{value:.0f} B"
+    if unit == "count":
+        return f"{value:.0f}"
     for factor, short in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if value >= factor:
             return f"{value / factor:.2f} {short}"

@@ -50,7 +50,7 @@ class Case:
     name: str
     base: str
     sides: Sequence[Side]
-    unit: Literal["ns", "bytes"] = "ns"
+    unit: Literal["ns", "bytes", "count"] = "ns"
     n: int = 0  # 0: calibrated
 
 
@@ -221,4 +221,6 @@ def _ratio(entrant: _Entrant, base: _Entrant) -> float | None:
     if entrant.error or base.error:
         return None
     both = entrant.rounds.keys() & base.rounds.keys()
+    if not all(base.rounds[number] for number in both):
+        return None  # of nothing
     return median(entrant.rounds[number] / base.rounds[number] for number in both)

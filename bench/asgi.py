@@ -25,7 +25,7 @@ REQUEST = b"GET /plaintext HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LEAST_THROUGHPUT = 0.93
 STACKS = [("httptools", "uvloop"), ("h11", "asyncio")]
 BARE = "bare"
-SIDES = ["bare", "tether", "tether, timeout", "anyio task group"]
+SIDES = ["bare", "tether", "tether, timeout", "tether serve", "anyio task group"]
 
 
 # -- asking ----------------------------------------------------------------------------
@@ -162,12 +162,14 @@ class TaskGroup:
 
 
 def application(side: str) -> Any:
-    from tether.ext.asgi import ContextMiddleware
+    from tether.ext.asgi import ContextMiddleware, Service
 
     if side == "tether":
         return ContextMiddleware(plaintext)
     if side == "tether, timeout":
         return ContextMiddleware(plaintext, timeout=30.0)
+    if side == "tether serve":
+        return Service(ContextMiddleware(plaintext, timeout=30.0))
     return plaintext if side == BARE else TaskGroup(plaintext)
 
 
@@ -186,8 +188,15 @@ async def answer(config: Any, listener: socket.socket) -> None:
 def main(side: str, http: Any, loop: Any) -> None:
     import uvicorn
 
+    from tether.ext.uvicorn import header_timeout
+
+    served = side == "tether serve"
     config = uvicorn.Config(
-        application(side), http=http, lifespan="off", access_log=False, log_level=50
+        application(side),
+        http=header_timeout(10.0, http) if served else http,
+        lifespan="on" if served else "off",
+        access_log=False,
+        log_level=50,
     )
     # Said to be TCP, or asyncio leaves Nagle on, and h11 writes in two pieces.
     listener = socket.socket(proto=socket.IPPROTO_TCP)

@@ -1,96 +1,222 @@
-"""The same traffic for the same service, without tether and with it."""
+"""The incident, replayed: the shop with the handler of then, and with the fixed one."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
+import logging
+import math
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from demo import data
-from demo.processes import DidNotStartError, server
-from demo.traffic import captured, drive
+from demo import page, table
+from demo.load import Load
+from demo.prefetch import VARIANTS
+from demo.processes import DidNotStartError, halves
+from demo.replay import Record, Replay
+from demo.scale import MIB, Scale, Timeline, scaled
+from demo.shop import UNLIMITED, Shop, Where, shop
+from tether import Context, Group, run, to_thread
 
-VARIANTS = {
-    "without tether": "demo.plain_gateway:app",
-    "with tether": "demo.gateway:app",
-}
-LATENCY = 4.0
+BROKEN, FIXED = "incident", "BLS"
+MEASURED = 2.5  # seconds
+CLIENTS = 24
 
 
 def main() -> int:
-    """Run both, and print what happened."""
-    parser = argparse.ArgumentParser(
-        prog="python dev.py demo", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="of traffic for each (10)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
-    options = parser.parse_args()
-    if not 0.0 < options.seconds < 3600.0:
-        parser.error("--seconds is a number above 0")
+    """Replay it, print what happened, and write the report."""
+    options = parse()
+    pairs = [(options.variant, FIXED)]
+    if options.variant == "all":
+        pairs = [(BROKEN, FIXED), ("B", "BL"), ("L", "LS"), ("S", "BS")]
+    tell = (lambda _: None) if options.json else table.say
+    logging.getLogger("tether").addHandler(logging.NullHandler())
     try:
-        figures = {
-            name: run(name, app, options.seconds, quiet=options.json)
-            for name, app in VARIANTS.items()
-        }
+        with tempfile.TemporaryDirectory(prefix="tether-demo-") as folder:
+            records = run(replay_all, options, pairs, Path(folder), tell, drain=10.0)
     except DidNotStartError as exc:
         print(exc, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; the servers are ended", file=sys.stderr)
+        print("\nstopped; all of the shop's processes are ended", file=sys.stderr)
         return 130
-    print(json.dumps(figures, indent=2) if options.json else table(figures))
+    report = options.report
+    report.write_text(page.of(records), encoding="utf-8")
+    if options.json:
+        print(json.dumps(table.as_json(records), indent=2))
+    else:
+        print(table.of(records))
+        print(f"\nThe time lines: {report.absolute()}")
     return 0
 
 
-def run(name: str, app: str, seconds: float, *, quiet: bool) -> dict[str, float]:
-    """The figures of one variant under traffic."""
+def parse() -> argparse.Namespace:
+    """The options, checked."""
+    parser = argparse.ArgumentParser(
+        prog="python dev.py demo", description=__doc__, allow_abbrev=False
+    )
 
-    def tell(line: str) -> None:
-        if not quiet:
-            print(f"  {line}", flush=True)
+    def number(least: float, most: float) -> Callable[[str], float]:
+        def read(text: str) -> float:
+            value = float(text)
+            if not (math.isfinite(value) and least <= value <= most):
+                raise argparse.ArgumentTypeError(f"from {least:g} to {most:g}")
+            return value
 
-    if not quiet:
-        print(f"{name}:", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        database = Path(folder) / "demo.db"
-        data.create(database)
-        with server("demo.upstream:app", DEMO_LATENCY=str(LATENCY)) as upstream:
-            with server(
-                app,
-                DEMO_DATABASE=str(database),
-                DEMO_UPSTREAM=f"http://127.0.0.1:{upstream}",
-            ) as gateway:
-                seen = asyncio.run(drive(gateway, seconds, tell))
-            # The gateway was ended by SIGTERM, with payments on their way.
-            seen.captured = asyncio.run(captured(upstream))
-            return seen.summary()
+        read.__name__ = "number"
+        return read
+
+    parser.add_argument(
+        "--variant",
+        choices=[*VARIANTS[:-1], "all"],
+        default=BROKEN,
+        help="the one beside the fixed one, BLS; or all, two at a time",
+    )
+    parser.add_argument(
+        "--seconds", type=number(8, 600), default=56.0, help="of traffic (56)"
+    )
+    parser.add_argument(
+        "--rate", type=number(1, 5000), help="requests a second (as the machine gives)"
+    )
+    parser.add_argument(
+        "--pods", type=int, choices=range(1, 9), default=2, help="of a shop (2)"
+    )
+    parser.add_argument(
+        "--memory", type=number(32, 16384), help="MiB that a pod may use (measured)"
+    )
+    parser.add_argument(
+        "--postgres",
+        action="store_true",
+        help="the data in a PostgreSQL, which is started for it, not in SQLite files",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        default=Path("report.html"),
+        help="where to write the report (report.html)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
+    return parser.parse_args()
 
 
-def table(figures: dict[str, dict[str, float]]) -> str:
-    """The figures side by side, and what they say."""
-    plain, tethered = figures.values()
-    width = max(len(name) for name in plain)
-    lines = ["", f"{'':{width}}  {'without tether':>14}  {'with tether':>14}"]
-    lines += [
-        f"{name:{width}}  {plain[name]:>14g}  {tethered[name]:>14g}" for name in plain
-    ]
-    said = [
-        (
-            f"{one['handlers without a client, most']:g} handlers and"
-            f" {one['queries without a client, most']:g} queries ran on for clients"
-            f" that had left; one look-up in a hundred took {one['users p99 ms']:g} ms;"
-            f" {one['payments lost']:g} of {one['payments promised']:g} promised"
-            " payments were lost at the stop"
-        )
-        for one in (plain, tethered)
-    ]
-    lines += ["", f"Without tether up to {said[0]}.", f"With tether {said[1]}."]
-    return "\n".join(lines)
+async def replay_all(
+    ctx: Context,
+    options: argparse.Namespace,
+    pairs: list[tuple[str, str]],
+    folder: Path,
+    tell: Callable[[str], None],
+) -> list[Record]:
+    """The records of all variants, two at a time, on one scale."""
+    records: list[Record] = []
+    scale: Scale | None = None
+    where: Where = files_in(folder)
+    if options.postgres:
+        tell("starting PostgreSQL")
+        where = await to_thread(ctx, lambda _: databases_of_a_server())
+    for pair in pairs:
+        tell(f"starting two shops: {pair[0]} and {pair[1]}")
+        async with AsyncExitStack() as stack:
+            shops = [
+                await stack.enter_async_context(
+                    shop(ctx, variant, folder / variant, where, cores, options.pods)
+                )
+                for variant, cores in zip(pair, halves(), strict=True)
+            ]
+            if scale is None:
+                scale = await measure(ctx, shops[1], options, tell)
+            records += await replay(ctx, shops, scale, options, tell)
+    return records
+
+
+def files_in(folder: Path) -> Where:
+    """SQLite files."""
+    return lambda name: str(folder / f"{name}.db")
+
+
+def databases_of_a_server() -> Where:
+    """Databases of a PostgreSQL that is started for them."""
+    from demo.databases.server import server  # only this needs the library
+
+    return server().new
+
+
+async def measure(
+    ctx: Context, one: Shop, options: argparse.Namespace, tell: Callable[[str], None]
+) -> Scale:
+    """How much a shop can bear on this machine, with one pod of it."""
+    async with Group(ctx) as watchers:
+        await one.start_pods(
+            ctx, watchers, lambda *_: None, count=1, weight=4096, places=64,
+            limit=UNLIMITED,
+        )  # fmt: skip
+        tell("measuring what the machine gives")
+        capacity = await Load(one.port).measure(ctx, CLIENTS, MEASURED)
+        base = one.pods[0].memory / MIB
+        one.pods[0].end()
+    line = Timeline.of(options.seconds)
+    scale = scaled(
+        capacity,
+        base,
+        line,
+        rate=options.rate,
+        pods=options.pods,
+        memory=options.memory,
+    )
+    tell(table.of_scale(scale))
+    return scale
+
+
+async def replay(
+    ctx: Context,
+    shops: list[Shop],
+    scale: Scale,
+    options: argparse.Namespace,
+    tell: Callable[[str], None],
+) -> list[Record]:
+    """The replay with each of the shops, at the same time."""
+    line = Timeline.of(options.seconds)
+    replays = [Replay(one, scale, line) for one in shops]
+    async with Group(ctx) as watchers:
+        async with Group(ctx) as starting:
+            for one, its in zip(shops, replays, strict=True):
+                starting.go(start, one, its, scale, watchers)
+        tell(table.heading([its.record for its in replays]))
+        began = time.monotonic() + 0.5
+        async with Group(ctx) as running:
+            for its in replays:
+                running.go(its.run, began)
+            running.go(progress, [its.record for its in replays], began, tell)
+    return [its.record for its in replays]
+
+
+async def start(
+    ctx: Context, one: Shop, its: Replay, scale: Scale, watchers: Group
+) -> None:
+    """All pods of a shop."""
+    await one.start_pods(
+        ctx,
+        watchers,
+        its.tell,
+        count=scale.pods,
+        weight=scale.weight,
+        places=scale.places,
+        limit=scale.memory * MIB,
+    )
+
+
+async def progress(
+    ctx: Context, records: list[Record], began: float, tell: Callable[[str], None]
+) -> None:
+    """A line each second."""
+    second = 0.0
+    while second < records[0].line.end:
+        second += 1.0
+        await ctx.sleep_async(max(0.0, began + second - time.monotonic()))
+        tell(table.line(records, second))
 
 
 if __name__ == "__main__":

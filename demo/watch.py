@@ -1,75 +1,63 @@
-"""What a gateway does at the moment, told at `/_stats`.
+"""What a pod says of itself at `/_stats`: how many tasks it has, and where they wait.
 
-On the service's own port only because this is a demo. It only counts: whose client has
-left is known to the clients, who send an id with each request and look for those they
-have given up.
+On the service's own port only because this is a demo: in production it belongs on an
+internal one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
-from typing import Any
+import linecache
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import CoroutineType
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
-HEADER = b"x-request-id"
+PREFETCH = Path(__file__).parent / "prefetch"
 
 
-class Watch:
-    """The requests and queries in progress, by the id that the client has sent."""
+def around(app: ASGIApp, more: Callable[[], dict[str, int]]) -> ASGIApp:
+    """The application, and `/_stats` with these numbers beside its own."""
 
-    def __init__(self) -> None:
-        self._handlers: set[str] = set()
-        self._queries: set[str] = set()
+    async def watched(scope: Connection, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/_stats":
+            answer = JSONResponse({**stats(), **more()})
+            await answer(scope, receive, send)
+        else:
+            await app(scope, receive, send)
 
-    @staticmethod
-    def id_of(scope: Scope) -> str:
-        """The id of a request."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        return headers.get(HEADER, b"").decode("latin-1")
+    return watched
 
-    def around(self, app: App) -> App:
-        """The application, with its requests counted and `/_stats` answered."""
 
-        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                await app(scope, receive, send)
-            elif scope["path"] == "/_stats":
-                await self._answer(send)
-            else:
-                name = self.id_of(scope)
-                self._handlers.add(name)
-                try:
-                    await app(scope, receive, send)
-                finally:
-                    self._handlers.discard(name)
+def stats() -> dict[str, object]:
+    """The tasks of this loop, and the lines where those of prefetches wait."""
+    tasks = asyncio.all_tasks()
+    lines = Counter(place for task in tasks if (place := _in_prefetch(task)))
+    roots = [
+        {"root": root, "line": line, "tasks": n}
+        for (root, line), n in lines.most_common(5)
+    ]
+    return {
+        "pid": os.getpid(),
+        "tasks": len(tasks),
+        "prefetches": lines.total(),
+        "roots": roots,
+    }
 
-        return watched
 
-    @contextmanager
-    def query(self, name: str) -> Iterator[None]:
-        """Counts a query as running, inside the thread that runs it."""
-        self._queries.add(name)
-        try:
-            yield
-        finally:
-            self._queries.discard(name)
-
-    async def _answer(self, send: Send) -> None:
-        stats = {
-            "handlers": [*self._handlers],
-            "queries": [*self._queries],
-            "tasks": len(asyncio.all_tasks()),
-            "threads": threading.active_count(),
-        }
-        body = json.dumps(stats).encode()
-        headers = [(b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+def _in_prefetch(task: asyncio.Task[object]) -> tuple[str, str] | None:
+    """The prefetch that a task runs, and the line of it in which it waits."""
+    coroutine: object = task.get_coro()
+    while isinstance(coroutine, CoroutineType):  # each waits for the next
+        code, frame = coroutine.cr_code, coroutine.cr_frame
+        path = Path(code.co_filename)
+        if frame is not None and path.parent == PREFETCH and path.stem != "__init__":
+            line = linecache.getline(code.co_filename, frame.f_lineno).strip()
+            return f"{code.co_name}, demo/prefetch/{path.name}", line
+        coroutine = coroutine.cr_await
+    return None

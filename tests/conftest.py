@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -10,6 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.loops import KINDS, Run
+
+# A shell starts what runs in its background without SIGINT, and every child of ours
+# would be deaf to it as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PATIENCE = 2.0  # seconds for threads that are about to end; nothing waits if none are
 

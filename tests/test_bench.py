@@ -26,6 +26,8 @@ TOPICS = {
     "chain",
     "groups",
     "vet",
+    "sql",
+    "resources",
 }
 ROW = {
     "topic",
@@ -72,7 +74,7 @@ def test_all_topics_are_measured(result: Any) -> None:
 def test_a_row_has_either_a_number_or_an_error(result: Any) -> None:
     for row in result["rows"]:
         assert row.keys() == ROW
-        assert row["unit"] in {"ns", "bytes"}
+        assert row["unit"] in {"ns", "bytes", "count"}
         if row["error"] is None:
             assert isinstance(row["median"], float | int), row
         else:

@@ -1,53 +1,138 @@
-"""The demo shows its point: what nobody waits for any more ends, with tether."""
+"""The demo shows its point, in small: what the fixed handler bears and the other not."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 120.0
 
 
-def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "demo", *arguments],
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=110,
-        check=False,
     )
 
 
-def test_with_tether_nothing_runs_on_for_clients_that_left() -> None:
-    ran = demo("--json", "--seconds", "4")
-    assert ran.returncode == 0, ran.stderr
-    figures = json.loads(ran.stdout)
-    plain, tethered = figures["without tether"], figures["with tether"]
-    assert plain.keys() == tethered.keys()
-    for variant in (plain, tethered):
-        assert variant["clients that hung up"] > 10
-        assert variant["answered 200"] > 10
-        assert variant["other errors"] == 0
-    assert plain["handlers without a client, most"] > 5
-    assert plain["queries without a client, most"] > 1
-    assert plain["queries without a client, at the end"] > 0
-    assert tethered["handlers without a client, at the end"] == 0
-    assert tethered["queries without a client, at the end"] == 0
-    assert tethered["tasks more than at the start"] == 0
-    assert plain["payments promised"] > 20
-    assert plain["payments lost"] > 0
-    assert tethered["payments promised"] > 20
-    assert tethered["payments lost"] == 0
-    assert tethered["tasks, most"] < plain["tasks, most"]
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """A small replay: what it says for programs, and its report."""
+    report = tmp_path_factory.mktemp("demo") / "report.html"
+    small = ("--json", "--seconds", "16", "--rate", "12", "--report", str(report))
+    with start(*small) as demo:
+        said, complaints = demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == 0, complaints
+    return json.loads(said), report.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
-def test_wrong_input_is_refused_with_a_word_on_how(seconds: str) -> None:
-    ran = demo("--seconds", seconds)
-    assert ran.returncode == 2
-    assert "--seconds" in ran.stderr
+@pytest.mark.timeout(150)
+def test_the_incident_loses_pods_by_what_it_prefetches_and_the_fixed_one_none(
+    replayed: tuple[dict[str, Any], str],
+) -> None:
+    said, _ = replayed
+    incident, fixed = said["variants"]["incident"], said["variants"]["BLS"]
+    assert incident["killed"] >= 1
+    assert incident["most_memory"] > 0.9 * said["scale"]["memory"]
+    assert incident["roots"]
+    for root in incident["roots"]:
+        assert root["root"] == "_prefetch, demo/prefetch/incident.py"
+    assert incident["falls short in"]
+    assert fixed["killed"] == 0
+    assert fixed["answered"] >= 99.0
+    assert fixed["most_prefetches"] <= said["scale"]["places"]
+    assert fixed["most_tasks"] < incident["most_tasks"]
+
+
+def test_no_promised_payment_is_lost_when_pods_are_stopped_under_load(
+    replayed: tuple[dict[str, Any], str],
+) -> None:
+    fixed = replayed[0]["variants"]["BLS"]
+    assert fixed["promised"] > 3
+    assert fixed["lost"] == 0
+    happened = [event["what"] for event in fixed["events"]]
+    assert "SIGTERM to pod 0, under load" in happened
+    assert {"pod 0 stopped", "pod 1 stopped"} <= set(happened)
+
+
+def test_both_shops_got_the_same_requests(
+    replayed: tuple[dict[str, Any], str],
+) -> None:
+    incident, fixed = replayed[0]["variants"].values()
+    assert incident["requests"] == fixed["requests"] > 100
+
+
+def test_the_report_is_one_file_that_needs_no_other(
+    replayed: tuple[dict[str, Any], str],
+) -> None:
+    _, report = replayed
+    assert report.count("<svg") == 4
+    assert "_prefetch, demo/prefetch/incident.py" in report
+    assert not re.search(r"https?:|<script|<link|<img|@import|url\(", report)
+
+
+def children(pid: int) -> list[int]:
+    ps = ["ps", "-A", "-o", "pid=,ppid="]
+    lines = subprocess.run(ps, capture_output=True, text=True, check=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in lines.splitlines()]
+    return [child for child, parent in pairs if parent == pid]
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_the_demo_however_it_ends(signum: int) -> None:
+    with start("--seconds", "60") as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "measuring" in line:  # all but the pods of one shop are there
+                break
+        left = children(demo.pid)
+        assert len(left) > 10
+        demo.send_signal(signum)
+        demo.communicate(timeout=PATIENCE)
+    if signum == signal.SIGINT:
+        assert demo.returncode == 130
+    until = time.monotonic() + 30.0
+    while left and time.monotonic() < until:
+        left = [pid for pid in left if is_there(pid)]
+        time.sleep(0.05)
+    assert not left
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--seconds", "0"),
+        ("--seconds", "nan"),
+        ("--rate", "-1"),
+        ("--memory", "much"),
+        ("--pods", "0"),
+        ("--variant", "X"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_input_is_refused_with_a_word_on_how(wrong: tuple[str, str]) -> None:
+    with start(*wrong) as demo:
+        _, complaints = demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == 2
+    assert wrong[0] in complaints

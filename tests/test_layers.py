@@ -30,7 +30,8 @@ CORE = [
         "_group",
         "_waitgroup",
     ],
-    *["_live", "signals", "_listener", "_program", "_run", "_calls", "wire"],
+    *["_live", "signals", "_listener", "_program", "_run"],
+    *["_calls", "_stopping", "_postgres", "_sqlite", "_fetching", "_elsewhere", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
 TOOLS = ["ext", "testing", "vet", "debug"]
@@ -39,10 +40,14 @@ LIBRARIES = {
     "testing": {"pytest"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
+    "ext.django": {"asgiref", "django"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
+    "ext.psycopg": {"psycopg", "psycopg_pool"},
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},
+    "ext.subprocess": set(),
+    "ext.uvicorn": {"h11", "uvicorn"},
     "ext.wsgi": set(),
 }
 
@@ -99,7 +104,9 @@ def allowed(module: str) -> set[str]:
     if me == "vet":
         return {"vet"}
     if me == "cli":
-        return {"", *CORE, "testing", "vet", "debug", "cli"}
+        # Of the integrations those that it puts together: uvicorn and an ASGI service.
+        served = {"ext.asgi", "ext.uvicorn"}
+        return {"", *CORE, "testing", "vet", "debug", "cli", *served}
     assert me.split(".")[0] in TOOLS, f"{module} has no place yet: give it one here"
     return {"", *CORE, me}
 

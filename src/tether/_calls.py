@@ -34,7 +34,7 @@ from ._clock import INF
 from ._context import Context
 from ._current import Pending
 from ._current import var as _current
-from ._errors import ContextError
+from ._errors import ContextError, append_cause
 
 # After so long without an answer the next address is tried beside the first (RFC 8305).
 NEXT_ADDRESS = 0.25
@@ -166,16 +166,17 @@ class translating:  # noqa: N801
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if not isinstance(exc, self._kinds) or isinstance(exc, ContextError):
-            return
-        try:
-            self._ctx.check()
-        except (ContextError, asyncio.CancelledError) as error:
-            first: BaseException = exc
-            while first.__cause__ is not None:
-                first = first.__cause__
-            first.__cause__ = error.__cause__  # why it ended stays in the chain
-            raise error from exc
+        if isinstance(exc, self._kinds) and not isinstance(exc, ContextError):
+            instead_of(exc, self._ctx)
+
+
+def instead_of(exc: BaseException, ctx: Context) -> None:
+    """Raise the error of `ctx`, if it is over, from that of a library."""
+    try:
+        ctx.check()
+    except (ContextError, asyncio.CancelledError) as error:
+        append_cause(exc, error.__cause__)  # why it ended stays in the chain
+        raise error from exc
 
 
 # -- connecting ----------------------------------------------------------------------

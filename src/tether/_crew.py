@@ -11,6 +11,10 @@ Invariants
     tasks of the end (`_fire`).
 4.  The lock is that of the trees (see `_tree`, 6): no user code runs under it, and at
     each call in a locked section all is whole, for a signal handler that comes in.
+5.  The lock is also half the cost of the counting. Where there is a global interpreter
+    lock a piece is counted without it, and without a limit, when nobody can stand in
+    the queue, counted out: no call stands between a test and the stores that rest on
+    it, here and in the locked sections, so nothing can come in between.
 """
 
 from __future__ import annotations
@@ -54,7 +58,7 @@ from ._piece import (
     whose_end,
 )
 from ._scope import Scope, _derive, current
-from ._tree import lock
+from ._tree import GIL, lock
 from ._turns import Turn
 
 _new: Callable[[type[Any]], Any] = object.__new__
@@ -112,7 +116,8 @@ class Crew(Bell):
                 raise RuntimeError(LIMIT_WHILE_ACTIVE.format(n=self._running))
             self._limit = n
             queue, self._queue = self._queue, deque()
-            self._running += len(queue)
+            count = len(queue)
+            self._running += count
         for handle, start in queue:
             if not self._begin(handle, start):
                 self._release(handle)
@@ -140,7 +145,8 @@ class Crew(Bell):
         if as_task and (loop is None or self._threads):
             text = THREADS_ONLY if self._threads else NEEDS_A_LOOP
             raise RuntimeError(text.format(name=name))
-        lock.acquire()  # half the cost of a with block
+        if not GIL:  # see invariant 5
+            lock.acquire()
         try:
             if self._closed or self._process is not _process:
                 self._refuse()
@@ -154,7 +160,8 @@ class Crew(Bell):
                 raise RuntimeError(LIMIT_IS_ZERO)
             self._left += 1
         finally:
-            lock.release()
+            if not GIL:
+                lock.release()
         now = _clock.now()
         scope = _derive(self._scope, now, INF, 0.0, None, None, sys._getframe(2))
         if values is not None:
@@ -237,7 +244,9 @@ class Crew(Bell):
         """A piece is done: its place goes to the next."""
         while True:  # what fails to start makes place for the next
             after: Turn | None = None
-            lock.acquire()
+            bare = GIL and self._limit < 0  # see invariant 5
+            if not bare:
+                lock.acquire()  # half the cost of a with block
             try:
                 del self._pieces[handle]
                 handle._state = DONE
@@ -247,11 +256,11 @@ class Crew(Bell):
                 else:
                     self._running -= 1
                 self._left -= 1
-                if self._hooked and not self._left:
-                    self._hooked = False
-                    self._scope._detach(self)
             finally:
-                lock.release()
+                if not bare:
+                    lock.release()
+            if self._hooked and not self._left:
+                self._unwatch()
             if handle._waiters is not None:
                 handle._ring()
             if self._waiters is not None and not self._left:
@@ -267,6 +276,12 @@ class Crew(Bell):
             self._scope._hook_up(self)
         if self._scope._ended() is not None:
             self._fire()  # it came before
+
+    def _unwatch(self) -> None:
+        with lock:
+            if self._hooked and not self._left:  # none has come meanwhile
+                self._hooked = False
+                self._scope._detach(self)
 
     def _fire(self) -> None:
         """The context is over: tell the tasks. See invariant 3."""

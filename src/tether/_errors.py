@@ -4,6 +4,7 @@
     ├── Canceled                          "context canceled"
     └── DeadlineExceeded(TimeoutError)    "context deadline exceeded"
     Closed(Exception)                     "the queue is closed"
+    CommitUnknown(Exception)              a transaction that is perhaps committed
     ClientDisconnected(Exception)         "the client closed its connection"
 
 `str(exc)` is Go's text, always the same, so that logs can be searched for it. What
@@ -173,6 +174,10 @@ FUTURE_OF_ANOTHER_LOOP = (
     "it belongs to another event loop; take a concurrent.futures.Future or a "
     "tether.Signal, which loops can share"
 )
+COMMIT_UNKNOWN = (
+    "the connection was lost while the transaction was being committed; it may have "
+    "been committed or not: look before you do it again"
+)
 QUEUE_CLOSED = "the queue is closed"
 CLIENT_LEFT = "the client closed its connection"
 
@@ -186,6 +191,16 @@ def report(exc: BaseException) -> None:
     except BaseException as worse:
         # The hook itself fails. Whoever called has others to tell.
         sys.stderr.write(f"{worse!r} in threading.excepthook, which had: {exc!r}\n")
+
+
+def append_cause(exc: BaseException, cause: BaseException | None) -> None:
+    """Make `cause` the last of the causes of `exc`, unless it is among them."""
+    seen = {id(exc)}
+    while exc.__cause__ is not None and id(exc.__cause__) not in seen:
+        exc = exc.__cause__
+        seen.add(id(exc))
+    if cause is not None and id(cause) not in seen:
+        exc.__cause__ = cause
 
 
 class ContextError(Exception):
@@ -251,6 +266,18 @@ class Closed(Exception):
     """The `Queue` is closed: nothing can be put, or nothing is left to get."""
 
     def __init__(self, text: str = QUEUE_CLOSED) -> None:
+        super().__init__(text)
+
+
+class CommitUnknown(Exception):
+    """The connection went while a transaction was being committed: it may be done.
+
+    Not a `ContextError`, so that nobody takes it for "rolled back" and does the work a
+    second time: look in the database first. The cause is the end of the context that
+    cut the connection, or the driver's error.
+    """
+
+    def __init__(self, text: str = COMMIT_UNKNOWN) -> None:
         super().__init__(text)
 
 

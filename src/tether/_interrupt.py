@@ -121,6 +121,17 @@ def claim(end: End) -> asyncio.CancelledError | None:
     return stack.claim(end) if stack is not None and stack.task is task else None
 
 
+def in_a_block() -> bool:
+    """Whether the running task has entered a block that is still open."""
+    loop = running_loop()
+    state = None if loop is None else _states.get(id(loop))
+    if loop is None or state is None:
+        return False
+    task = task_of(loop)
+    stack = state.stacks.get(id(task))
+    return stack is not None and stack.task is task and bool(stack.blocks)
+
+
 @final
 class Stack:
     """The open blocks of one task, from the outside in.

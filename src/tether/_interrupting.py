@@ -53,10 +53,16 @@ class Interrupting:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if not self._take_stop()():
-            assert isinstance(self._ran, Parker)
-            self._ran.park()
+        if self.leave():
             self._replace(exc)
+
+    def leave(self) -> bool:
+        """Whether `fn` has run; waits for it if it is running."""
+        if self._take_stop()():
+            return False
+        assert isinstance(self._ran, Parker)
+        self._ran.park()
+        return True
 
     async def __aenter__(self) -> None:
         if _loops.current_task() is None:
@@ -71,10 +77,16 @@ class Interrupting:
         exc: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if not self._take_stop()():
-            assert isinstance(self._ran, Waiter)
-            await self._ran.outlast()
+        if await self.leave_async():
             self._replace(exc)
+
+    async def leave_async(self) -> bool:
+        """The same in a task; if that is canceled meanwhile, the cancel is raised."""
+        if self._take_stop()():
+            return False
+        assert isinstance(self._ran, Waiter)
+        await self._ran.outlast()
+        return True
 
     def _take_stop(self) -> Callable[[], bool]:
         # It leads to the function that leads here, and to the context: no cycle.

@@ -42,7 +42,7 @@ from ._handle import DONE, GIVEN_UP, Handle
 from ._interrupt import current_stack
 from ._loops import Loop, no_variables, task_of
 from ._loops import states as _states
-from ._scope import Scope
+from ._scope import NO_TOKEN, Scope
 from ._tree import ENTERED, GIL, NEW, lock
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ async def _work_async(
             await _ready()
         if crew._timeout is not None:
             _limit(scope, crew._timeout)
-        _enter(scope, loop)
+        _enter(crew, scope, loop)
         if kwargs:
             handle._value = await fn(scope, *args, **kwargs)
         else:  # passing on what is empty costs, too
@@ -266,7 +266,7 @@ def _limit(scope: Scope, timeout: float) -> None:
         scope._deadline, scope._span, scope._cause = now + timeout, timeout, None
 
 
-def _enter(scope: Scope, loop: Loop) -> None:
+def _enter(crew: Crew, scope: Scope, loop: Loop) -> None:
     """Open the block of a piece in its task, which has no other block.
 
     As `Scope.__enter__`, but also where the context is over: then it is interrupted.
@@ -287,11 +287,14 @@ def _enter(scope: Scope, loop: Loop) -> None:
         else:  # as in 7 of `_tree`: whoever ends the crew sees the stack, or we the end
             with lock:
                 scope._tether_stack = stack
+        ended = crew._scope._end is not None  # what comes later, the crew passes on
         if scope._deadline != INF:
             stack.timers.add(scope)
-        if scope._ended() is not None:
+            ended = scope._ended() is not None
+        if ended:
             stack._fire()
-    scope._token = _current.set(scope)
+    _current.set(scope)
+    scope._token = NO_TOKEN  # never set back: the variables go with the task
 
 
 def _fail(crew: Crew, handle: Handle[Any], scope: Scope, exc: BaseException) -> bool:

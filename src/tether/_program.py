@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from threading import Thread
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, final
 
 from . import _left, _loops, _threads, _to_thread, _where
@@ -103,7 +103,7 @@ class Program:
 
     def _told(self, signum: int, count: int) -> None:
         if count > 1:
-            _write(SECOND_SIGNAL.format(name=name_of(signum)))
+            write(SECOND_SIGNAL.format(name=name_of(signum)))
             os._exit(128 + signum)
         signaled = Signaled(signum)
         self._deadline = time.monotonic() + self._drain
@@ -235,7 +235,7 @@ class Program:
                 self._leave()
         elif lines := self._lines():
             then = "run() returns without them"
-            _say(self._report(lines, f"the end of {self._main}", then))
+            say(self._report(lines, f"the end of {self._main}", then))
 
     def _threads_left(self) -> list[str]:
         """What is at work outside of the event loop, and would be cut off."""
@@ -253,7 +253,7 @@ class Program:
         for one in threading.enumerate():
             # Whoever waits for the others when the interpreter ends would wait for it.
             mine = one in stuck or (self._signaled is not None and not one.daemon)
-            if mine and one not in known and not _is_idle(one):
+            if mine and one not in known and not is_idle(one):
                 lines.append(_where.thread(one))
         detached = dict.fromkeys([*self._cut, *_left.describe(owners)])
         return lines + [f"detached {line}" for line in detached]
@@ -267,7 +267,7 @@ class Program:
         status = 128 + self._signaled.signum
         then = f"leaving with status {status}"
         text = self._report(self._lines(), self._signaled.name, then)
-        _say(text, last=True)
+        say(text, last=True)
         os._exit(status)
 
     def _lines(self) -> list[str]:
@@ -317,21 +317,29 @@ def _report(loop: Loop, one: Task) -> None:
         )
 
 
-def _is_idle(thread: Thread) -> bool:
-    """Whether it is a thread of an executor that waits for work."""
+def is_idle(thread: Thread) -> bool:
+    """Whether it is a thread of an executor, or of anyio, that waits for work."""
     frame = sys._current_frames().get(thread.ident or 0)
     if frame is None:
         return True  # it has ended
     executors = sys.modules.get("concurrent.futures.thread")
-    if executors is None or frame.f_code.co_name != "_worker":
+    if executors is not None and frame.f_globals is vars(executors):
+        return frame.f_code.co_name == "_worker"
+    below: FrameType | None = frame
+    while below is not None and below.f_globals.get("__name__") in _QUEUES:
+        below = below.f_back
+    if below is None or below is frame:
         return False
-    return frame.f_globals is vars(executors)
+    return below.f_globals.get("__name__") == "anyio._backends._asyncio"
 
 
-def _say(text: str, *, last: bool = False) -> None:
+_QUEUES = {"queue", "threading"}
+
+
+def say(text: str, *, last: bool = False) -> None:
     """Log it, or write it if that does not work out in time."""
 
-    def say() -> None:
+    def log() -> None:
         logging.getLogger("tether").error(text)
         if last:
             logging.shutdown()
@@ -341,16 +349,16 @@ def _say(text: str, *, last: bool = False) -> None:
 
     said = threading.Event()
     try:
-        Thread(target=say, name="tether-report", daemon=True).start()
+        Thread(target=log, name="tether-report", daemon=True).start()
     except RuntimeError:
         pass  # no more threads to be had
     else:
         said.wait(SAYING)
     if not said.is_set():
-        _write(f"{text}\n")
+        write(f"{text}\n")
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
     try:
         os.write(2, text.encode())
     except OSError:

@@ -33,6 +33,7 @@ from ._errors import (
     NOT_BY_HAND,
     Canceled,
     DeadlineExceeded,
+    append_cause,
 )
 from ._foreign import SCOPE, Foreign, Watch
 from ._interrupt import ANYIO, NO_TASK, Stack, current_stack
@@ -341,7 +342,7 @@ class Scope(_Made):
         if self._end.__class__ is float:
             self._ended()  # canceled, not left: the state still tells
         self._state = LEFT
-        if _current_get() is self:
+        if self._token is not NO_TOKEN and _current_get() is self:
             try:
                 _current_reset(self._token)
             except ValueError:
@@ -375,23 +376,32 @@ class Scope(_Made):
                 self._end = now
             if self._hooks is not None:
                 self._ended()
-            if up is not None and up._hooks is not None:
+            hooked = None if up is None else up._hooks
+            if hooked is not None and self in hooked:
                 with lock:
                     self._unhook()
         elif self._ended() is None:
             self._commit(End(Canceled, None, _clock.now(), left=True))
         if raised is not None:
-            cast(Scope, raised)._give_back()
+            cast(Scope, raised)._give_back(exc)
 
-    def _give_back(self) -> NoReturn:
-        """Raise the error that the interruption stood for."""
+    def _give_back(self, interruption: BaseException | None) -> NoReturn:
+        """Raise the error that the interruption stood for.
+
+        One that took the place of a library's error was raised from that, which stays
+        the cause; why the context ended comes after it.
+        """
         end = self._ended()
         assert end is not None
         error = self._tether_error(end)
+        came = None if interruption is None else interruption.__cause__
         try:
-            raise error
+            if came is None:
+                raise error
+            append_cause(came, error.__cause__)
+            raise error from came
         finally:
-            del error
+            del error, interruption, came
 
     def _due(self) -> None:
         if self._ended() is None and isinstance(self._deadline, Claim):

@@ -91,6 +91,39 @@ async def to_thread(
     return work.outcome()
 
 
+async def to_ending_thread(
+    ctx: Context, fn: Callable[[Context, *Ts], T], *args: *Ts
+) -> T:
+    """As `to_thread`, for an `fn` that is over soon after its context.
+
+    So whatever interrupts the task ends that context, a foreign `task.cancel()` too. It
+    is raised when `fn` is over, from the error that it has made of it.
+    """
+    ctx.check()
+    task = _loops.current_task()
+    assert task is not None
+    before = Outlast(task)
+    scope = ctx.with_cancel()  # tether: ignore[scope-without-with] it ends `fn` alone
+    try:
+        work = Work(scope, fn, args)
+        work.start()
+        try:
+            await work.wait_or_leave(task)
+        except asyncio.CancelledError as exc:
+            scope.cancel()
+            await work.wait(abandon=False)
+            if work.has_failed(ContextError):
+                raise exc from work.let_go()
+            if before.only_ours():
+                before.take_back()
+            elif not work.has_failed(BaseException):
+                exc.add_note(RESULT_DROPPED.format(name=name_of(fn)))
+                raise
+        return work.outcome()
+    finally:
+        scope.cancel()
+
+
 class Abandoned(NamedTuple):
     """Work in a thread that nobody waits for any more."""
 
@@ -215,6 +248,10 @@ class Work(Generic[T]):
         else:
             await self._wait(task, leave=False)
 
+    async def wait_or_leave(self, task: Task) -> None:
+        """Wait until the function has ended; an interruption is raised at once."""
+        await self._wait(task, leave=True)
+
     async def _wait(self, task: Task, *, leave: bool) -> None:
         before = Outlast(task)
         canceled: asyncio.CancelledError | None = None
@@ -285,11 +322,16 @@ class Work(Generic[T]):
         end = error.ctx._tether_end_of()
         return end is not None and _interrupt.claim(end) is not None
 
-    def let_go(self) -> None:
-        """Nobody asks for the outcome: say what would be lost."""
+    def has_failed(self, kind: type[BaseException]) -> bool:
+        """Whether the function has ended with such an error."""
+        return isinstance(self._error, kind)
+
+    def let_go(self) -> BaseException | None:
+        """Nobody asks for the outcome: say what would be lost; the error, if any."""
         error, self._error = self._error, None
         if self.abandoned and error is not None and not isinstance(error, ContextError):
             report(error)
+        return error
 
 
 if hasattr(os, "register_at_fork"):

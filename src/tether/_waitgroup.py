@@ -313,7 +313,7 @@ class WaitGroup(Crew):
 
     def _cancel_the_rest(self, ctx: Context) -> list[str]:
         with lock:
-            names = [handle.name for handle in self._pieces]
+            names = [handle.name for handle in [*self._pieces]]
             names += ["add() without done()"] * self._added
             queue, self._queue = self._queue, type(self._queue)()
         self._ending = True

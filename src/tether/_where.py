@@ -6,6 +6,7 @@ the one it is about, so it may be out of date by the time it is read.
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from inspect import CO_COROUTINE
@@ -35,10 +36,15 @@ def place(frame: FrameType | None) -> str:
 
 
 def task(one: Task) -> str:
-    """The name of a task, what it runs, and the await it is in."""
+    """The name of a task, what it runs, and the await it is in.
+
+    That of the program's own code, if there is some: that it waits in a library's lock
+    or socket is less of a help.
+    """
     coro: Any = one.get_coro()
     runs: Any = None  # the outermost that is not what we have wrapped around it
     at: FrameType | None = None
+    own: FrameType | None = None
     inner = coro
     while inner is not None:
         for kind, below in _LINKS:
@@ -47,12 +53,14 @@ def task(one: Task) -> str:
                 if runs is None and not _is_ours(frame):
                     runs = inner
                 at = frame
+                if not _is_of_a_library(frame):
+                    own = frame
                 inner = getattr(inner, below)
                 break
         else:
             break
     coro = coro if runs is None else runs
-    return f"task {one.get_name()}: {name_of(coro)}{place(at)}"
+    return f"task {one.get_name()}: {name_of(coro)}{place(own or at)}"
 
 
 def running(one: Task, where: Thread) -> str:
@@ -74,6 +82,19 @@ def running(one: Task, where: Thread) -> str:
 
 def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).startswith("tether.")
+
+
+def _is_of_a_library(frame: FrameType) -> bool:
+    path = PurePath(frame.f_code.co_filename)
+    return (
+        path.is_relative_to(_STANDARD)
+        or not _INSTALLED.isdisjoint(path.parts)
+        or _is_ours(frame)
+    )
+
+
+_STANDARD = PurePath(os.__file__).parent
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 # Of coroutines, generators that serve as such, and asynchronous generators.

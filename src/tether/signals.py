@@ -189,6 +189,12 @@ def name_of(signum: int) -> str:
         return f"signal {signum}"
 
 
+def others(signum: int) -> bool:
+    """Whether somebody listens to it in Python, and not only by default."""
+    handler = signal.getsignal(signum)
+    return callable(handler) and not _is_a_default(handler)
+
+
 def refuse_other_threads(name: str, cure: str) -> None:
     """Only the main thread may set handlers, and only it runs them."""
     if current_thread() is not main_thread():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -73,10 +72,6 @@ def child(source: str, *args: str) -> Iterator[Child]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-        # As from a shell, whatever the tests were started with.
-        preexec_fn=lambda: (
-            signal.signal(signal.SIGINT, signal.default_int_handler) and None
-        ),
     ) as process:
         try:
             yield Child(process)

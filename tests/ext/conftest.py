@@ -1,4 +1,4 @@
-"""Fixtures of the clients' tests."""
+"""Fixtures of the integrations' tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from demo.databases import server as postgres
+from tests.ext import redis_server
 from tests.ext.upstream import Authority, Upstream, upstream
 
 
@@ -28,3 +30,15 @@ def any_up(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Ups
     tls = authority.server if request.param == "https" else None
     with upstream(tls) as server:
         yield server
+
+
+@pytest.fixture(scope="session", name="postgres")
+def _postgres() -> postgres.Server:
+    """A PostgreSQL."""
+    return postgres.server()
+
+
+@pytest.fixture(scope="session", name="redis_server")
+def _redis_server() -> redis_server.Server:
+    """A Redis server, started once; whoever uses it empties it."""
+    return redis_server.server()

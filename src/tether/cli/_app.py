@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from ._serve import serve
 from ._vet import vet
 
 
@@ -15,4 +16,5 @@ def app() -> None:
     """Deadlines, cancellation and request values that follow the work."""
 
 
+app.add_command(serve)
 app.add_command(vet)

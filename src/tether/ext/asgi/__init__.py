@@ -33,9 +33,13 @@ A map, in the order in which to read it:
     _lookout              finds the requests that take longer
     _websocket            one connection of a websocket
     _middleware           ContextMiddleware
+    _stop                 how a service stops: signals, times, reports
+    _life                 one lifespan, held back until the stop is over
+    _service              Service
 """
 
 from ._middleware import ContextMiddleware
+from ._service import Service
 from ._types import ASGIApp, Connection
 
-__all__ = ["ASGIApp", "Connection", "ContextMiddleware"]
+__all__ = ["ASGIApp", "Connection", "ContextMiddleware", "Service"]

@@ -15,16 +15,17 @@ QUICK = 0.015
 
 @final
 class Lookout:
-    """The requests of one loop that are not known to take longer.
+    """The requests of one loop, those that are not known to take longer apart.
 
-    Whoever begins one adds it to `new` and says so (`among`); it is taken out of there
-    when it ends.
+    Whoever begins one adds it to `new` and says so (`among`); it is taken out of where
+    it is by then when it ends. So what is in flight costs a quick request nothing more.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.new: set[Request] = set()
         self._old: set[Request] = set()
+        self._late: set[Request] = set()
         self.ticks = False
 
     def tick_later(self) -> None:
@@ -40,4 +41,11 @@ class Lookout:
         else:
             self.ticks = False
         for request in list(old):
+            request.among = self._late
+            self._late.add(request)
             request.is_late()
+
+    def in_flight(self) -> list[Request]:
+        """The requests that have begun and not ended, the oldest first."""
+        known = [*self.new, *self._old, *self._late]
+        return sorted(known, key=lambda request: request.since)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import TypeAlias
 
-from tether import Context, DeadlineExceeded, _clock, background
+from tether import Context, DeadlineExceeded, _clock, _where, background
 from tether._checks import seconds_
 from tether._current import Pending
 from tether._current import var as _current
@@ -101,6 +101,7 @@ class ContextMiddleware:
             and (timeout is None or not self._is_short(timeout))
         )
         self._lookout: Lookout | None = None
+        self._sockets: dict[_Task[object], str] = {}  # the open websockets
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """What the server calls."""
@@ -158,7 +159,7 @@ class ContextMiddleware:
             _current_reset(token)
             request.ended = request.mute = True  # before the look, see Request.open
             if request.scope is None and request.inbox is None and GIL:
-                among.discard(request)
+                request.among.discard(request)
                 return
             request.end(None)
         if request.scope is not None:
@@ -217,4 +218,24 @@ class ContextMiddleware:
             arrived = self._arrived(scope)
             ctx = arrived.onto(self.base).with_cancel(label=label_of("WS", scope))
             ident = arrived.request_id
-            await _websocket.serve(self.app, ctx, ident, scope, receive, send)
+            self._sockets[task] = ctx.label
+            try:
+                await _websocket.serve(self.app, ctx, ident, scope, receive, send)
+            finally:
+                del self._sockets[task]
+
+    # -- for whoever stops the service -------------------------------------------
+
+    def in_flight(self) -> list[str]:
+        """One line for each request and websocket that is not over: what, and where."""
+        known = [] if self._lookout is None else self._lookout.in_flight()
+        named = [
+            (label_of(request.connection["method"], request.connection), request.task)
+            for request in known
+        ]
+        named += [(label, task) for task, label in self._sockets.items()]
+        return [f"{label}, {_where.task(task)}" for label, task in named]
+
+    def ask_base(self) -> None:
+        """Look at `base` before each request from now on: it is about to end."""
+        self._plain = False

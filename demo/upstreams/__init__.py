@@ -1,0 +1,1 @@
+"""The services behind the gateway, each an application of its own."""

@@ -24,6 +24,7 @@ from bench import (
     sql,
     threads,
     tree,
+    vet,
     waits,
 )
 from bench._measure import FULL, QUICK, Row, Verdict, measure
@@ -43,6 +44,7 @@ TOPICS: dict[str, ModuleType] = {
     "groups": groups,
     "sql": sql,
     "resources": resources,
+    "vet": vet,
 }
 PEERS = (
     "anyio",
@@ -54,6 +56,7 @@ PEERS = (
     "psycopg",
     "asyncpg",
     "redis",
+    "flake8-async",
 )
 NAME, VALUE, RATIO = 42, 9, 7
 

@@ -25,6 +25,7 @@ TOPICS = {
     "clients",
     "chain",
     "groups",
+    "vet",
     "sql",
     "resources",
 }

@@ -125,7 +125,7 @@ async def apart(ctx: Context, work: Callable[[Context], Coroutine[Any, Any, T]])
     interrupted while they do; anyio interrupts again and again.
     """
     # Not entered: it would interrupt this task, which waits for the other.
-    scope = ctx.with_cancel()  # tether: ignore[scope-without-with]
+    scope = ctx.with_cancel()
     try:
         return await outlasting(work(scope), scope.cancel)
     except ContextError as exc:

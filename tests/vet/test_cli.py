@@ -42,7 +42,7 @@ def test_findings_are_exit_status_one(project: Path) -> None:
     result = vet()
     assert result.exit_code == 1
     assert "shop.py:6:5: sleep-without-ctx (CTX204)" in result.stdout
-    assert "2 findings in 1 files; --fix cures 1" in result.stderr
+    assert "2 findings in 1 file; --fix cures 1" in result.stderr
 
 
 def test_none_are_zero(project: Path) -> None:
@@ -59,6 +59,10 @@ def test_none_are_zero(project: Path) -> None:
         (["--output", "xml"], "xml"),
         (["--baseline", "nowhere.json"], "cannot be read"),
         (["--jobs", "-1"], "-1"),
+        (["--select", ""], "need rules"),
+        (["--ignore", ","], "need rules"),
+        (["--write-baseline", "--baseline", "no/x.json"], "cannot be written"),
+        (["--statistics", "--output", "json"], "is text"),
     ],
 )
 def test_wrong_use_is_two(project: Path, args: list[str], said: str) -> None:
@@ -88,6 +92,44 @@ def test_fix_cures_and_reports_the_rest(project: Path) -> None:
     assert "CTX302" in result.stdout
     assert "CTX204" not in result.stdout
     assert "    ctx.sleep(1)\n" in (project / "shop.py").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are different there")
+def test_what_cannot_be_cured_is_told_and_the_rest_goes_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "other.py").write_text(SLEEPS, encoding="utf-8")
+    write = Path.write_bytes
+
+    def refuse(path: Path, data: bytes) -> int:  # root may write everything
+        if path.name == "other.py":
+            raise PermissionError(13, "Permission denied")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    result = vet("--fix")
+    assert result.exit_code == 1
+    assert "other.py is not cured: Permission denied" in result.stderr
+    assert "other.py:6:5: sleep-without-ctx" in result.stdout
+    assert "\nshop.py:6" not in result.stdout
+
+
+def test_fix_twice_is_fix_once(project: Path) -> None:
+    vet("--fix")
+    once = (project / "shop.py").read_bytes()
+    result = vet("--fix")
+    assert "cured" not in result.stderr
+    assert (project / "shop.py").read_bytes() == once
+
+
+def test_the_hook_leaves_out_what_is_excluded(project: Path) -> None:
+    (project / "pyproject.toml").write_text(
+        '[tool.tether.vet]\nexclude = ["shop.py"]\n'
+    )
+    assert vet("shop.py").exit_code == 1
+    hook = (Path(__file__).parents[2] / ".pre-commit-hooks.yaml").read_text()
+    [entry] = re.findall(r"entry: tether vet (.*)", hook)
+    assert vet(*entry.split(), "shop.py").exit_code == 0
 
 
 def test_diff_changes_nothing(project: Path) -> None:

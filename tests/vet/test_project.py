@@ -99,3 +99,20 @@ def test_the_order_of_files_does_not_matter(shop: Path) -> None:
 def test_a_broken_neighbour_answers_nothing(shop: Path) -> None:
     (shop / "shop" / "deep.py").write_text("def wait_here(:\n", encoding="utf-8")
     assert found([shop / "shop" / "orders.py"]) == EXPECTED[:4]
+
+
+def test_a_package_without_an_init_file_is_followed(tmp_path: Path) -> None:
+    for name, text in FILES.items():
+        if not name.endswith("__init__.py"):
+            path = tmp_path / "src" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    deep = tmp_path / "src" / "shop" / "api" / "web.py"
+    deep.parent.mkdir()
+    deep.write_text(
+        "from tether import Context\nfrom shop.stock import reserve\n"
+        "def order(ctx: Context) -> None:\n    reserve(1)\n",
+        encoding="utf-8",
+    )
+    settings = Settings(select=("CTX102",), folder=tmp_path)
+    assert [f.line for f in check([deep], settings).findings] == [4]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tether.vet import (
     UsageError,
     check,
     check_text,
+    diff,
     fixed,
     load_settings,
     new_findings,
@@ -39,7 +42,7 @@ def write(path: Path, text: str = LOST.format(comment="")) -> Path:
 
 
 def codes(*paths: Path, **settings: tuple[str, ...]) -> list[tuple[str, str]]:
-    report = check(paths, Settings(**settings))  # type: ignore[arg-type]
+    report = check(paths, Settings(**settings, folder=paths[0]))  # type: ignore[arg-type]
     return [(Path(f.path).name, f.code) for f in report.findings]
 
 
@@ -67,7 +70,35 @@ def test_excluded_files_are_left_out(tmp_path: Path) -> None:
 
 def test_a_file_named_twice_is_looked_at_once(tmp_path: Path) -> None:
     path = write(tmp_path / "a.py")
-    assert codes(path, path, tmp_path) == [("a.py", "CTX302")]
+    indirect = tmp_path / "sub" / ".." / "a.py"
+    (tmp_path / "sub").mkdir()
+    assert codes(path, path, tmp_path, indirect) == [("a.py", "CTX302")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_a_file_with_two_names_is_looked_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "pkg" / "a.py")
+    (tmp_path / "b.py").symlink_to(tmp_path / "pkg" / "a.py")
+    (tmp_path / "again").symlink_to(tmp_path)  # a circle
+    (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
+    assert codes(tmp_path) == [("b.py", "CTX302")]
+
+
+def test_what_is_excluded_does_not_depend_on_what_is_named(tmp_path: Path) -> None:
+    for name in ["a.py", "src/gen/b.py", "src/c.py"]:
+        write(tmp_path / name)
+    settings = Settings(exclude=("src/gen",), folder=tmp_path)
+    strict = replace(settings, force_exclude=True)
+
+    def found(settings: Settings, *names: str) -> list[str]:
+        report = check([tmp_path / name for name in names], settings)
+        return [Path(f.path).name for f in report.findings]
+
+    assert found(settings, "") == ["a.py", "c.py"]
+    assert found(settings, "src") == ["c.py"]
+    # What is named is meant, unless a tool names it.
+    assert found(settings, "src/gen/b.py", "a.py") == ["a.py", "b.py"]
+    assert found(strict, "src/gen/b.py", "src/gen", "a.py") == ["a.py"]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +222,16 @@ def test_an_ignore_that_matches_nothing_is_reported() -> None:
     assert check_text("x = 1  # noqa: CTX501\n", select="default") == []
 
 
+def test_an_ignore_of_what_is_no_rule_is_reported() -> None:
+    text = "x = 1  # tether: ignore[lost-scpe] for good reason\n"
+    [finding] = check_text(text, select="default")
+    assert (finding.code, finding.message) == (
+        *("CTX002", "there is no rule lost-scpe, so nothing is suppressed here"),
+    )
+    # Codes of other linters may look like anything.
+    assert check_text("x = 1  # noqa: CTX999\n", select="default") == []
+
+
 # -- settings --------------------------------------------------------------------------
 
 
@@ -226,6 +267,14 @@ per-file-ignores = { "old/*.py" = ["CTX302"] }
     assert [Path(f.path).name for f in report.findings] == ["a.py"]
 
 
+def test_a_part_without_settings_has_those_of_the_whole(tmp_path: Path) -> None:
+    write(tmp_path / "pyproject.toml", "[tool.tether.vet]\nignore = ['lost-scope']\n")
+    write(tmp_path / "part" / "pyproject.toml", "[project]\nname = 'part'\n")
+    assert load_settings(tmp_path / "part").ignore == ("lost-scope",)
+    write(tmp_path / "pyproject.toml", "[project]\nname = 'whole'\n")
+    assert load_settings(tmp_path / "part").folder == tmp_path / "part"
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -252,6 +301,20 @@ def test_what_stands_above_the_project_makes_no_test_of_a_file(tmp_path: Path) -
     assert [f.path for f in found] == [str(path)]
 
 
+def test_in_private_modules_conventions_are_their_own_business(tmp_path: Path) -> None:
+    text = """
+from tether import Context
+class Store:
+    def __init__(self, name: str, ctx: Context) -> None:
+        self.ctx = ctx
+def f(a: int, ctx: Context) -> None: ...
+"""
+    write(tmp_path / "shop" / "__init__.py", "")
+    write(tmp_path / "shop" / "_inner.py", text)
+    write(tmp_path / "shop" / "api.py", text)
+    assert codes(tmp_path) == [("api.py", "CTX105"), ("api.py", "CTX103")]
+
+
 # -- as text ---------------------------------------------------------------------------
 
 
@@ -267,6 +330,15 @@ def test_full_shows_the_line_and_a_mark(findings: list[Finding]) -> None:
         "    ^^^^^^^^^^^^^^^^^^^^^\n"
         "  with_timeout() changes nothing in place: what it answers is dropped\n\n"
     )
+
+
+def test_the_mark_stands_below_its_place() -> None:
+    text = "from tether import Context\ndef f(ctx: Context):\n\t'日本';\tctx.with_cancel('é')\n"
+    lines = FORMATS["full"](check_text(text, select="CTX302")).split("\n")
+    assert lines[1:3] == [
+        "    '日本';\tctx.with_cancel('é')",
+        "           \t^^^^^^^^^^^^^^^^^^^^",
+    ]
 
 
 def test_concise_is_one_line(findings: list[Finding]) -> None:
@@ -291,6 +363,20 @@ def test_sarif_is_what_code_scanning_reads(findings: list[Finding]) -> None:
     assert rule["id"] == result["ruleId"] == "CTX302"
     region = result["locations"][0]["physicalLocation"]["region"]
     assert region == {"startLine": 5, "startColumn": 5, "endLine": 5, "endColumn": 26}
+
+
+def test_paths_are_references_in_sarif() -> None:
+    found = check_text(LOST.format(comment=""), "shop/a b%#é.py")
+    absolute = check_text(LOST.format(comment=""), str(Path("/shop/a b.py").absolute()))
+    uris = [
+        result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        for result in json.loads(FORMATS["sarif"]([*found, *absolute]))["runs"][0][
+            "results"
+        ]
+    ]
+    assert uris[0] == "shop/a%20b%25%23%C3%A9.py"
+    assert uris[1].startswith("file:///")
+    assert uris[1].endswith("/a%20b.py")
 
 
 def test_github_escapes_what_would_end_the_command(findings: list[Finding]) -> None:
@@ -323,32 +409,152 @@ def test_a_fix_changes_its_place_only(tmp_path: Path, end: str) -> None:
     assert new == before.replace(b"time.sleep", b"ctx.sleep")
 
 
-def test_a_fix_leaves_other_encodings_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "encoding"),
+    [
+        ("# coding: latin-1\n", "latin-1"),
+        ("", "utf-8-sig"),
+        ("x = '\x0c日'\n", "utf-8"),
+    ],
+)
+def test_a_fix_keeps_the_encoding(tmp_path: Path, head: str, encoding: str) -> None:
     path = tmp_path / "a.py"
-    path.write_bytes(("# coding: latin-1\n" + SLEEPS).encode("latin-1"))
+    # No end of the last line, and a finding in the first.
+    text = (head + SLEEPS).rstrip("\n").replace("import time\nf", "import time; f")
+    path.write_bytes(text.encode(encoding))
+    old, new, made = fixed(path, check([path]).findings)
+    assert made == 2
+    assert new.decode(encoding) == text.replace("time.sleep", "ctx.sleep")
+    assert new.startswith(old[:3])
+
+
+def test_a_file_that_has_changed_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.py", SLEEPS)
     findings = check([path]).findings
-    assert len(findings) == 2
+    write(path, SLEEPS.replace("(1)", "(7)"))
     old, new, made = fixed(path, findings)
     assert (old, made) == (new, 0)
 
 
+def test_a_diff_is_one_that_patch_understands(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    text = SLEEPS.replace("# ä", "# \x0c\u2028 ä").rstrip("\n").replace("\n", "\r\n")
+    path.write_bytes(text.encode())
+    before, after, _ = fixed(path, check([path]).findings)
+    lines = diff(Path("a.py"), before, after).split("\n")
+    assert lines[:2] == ["--- a/a.py", "+++ b/a.py"]
+    assert [line[:4] for line in lines[6:]] == [
+        *("-   ", "-   ", "\\ No", "+   ", "+   ", "\\ No", ""),
+    ]
+
+
+def baseline(folder: Path, *paths: Path) -> tuple[list[int], int]:
+    """The lines that are new in a project, and how many entries are out of date."""
+    settings = Settings(folder=folder)
+    report = check(paths or [folder], settings)
+    left, stale = new_findings(folder / "known.json", report, settings)
+    return [f.line for f in left.findings], stale
+
+
+def accept(folder: Path, *paths: Path) -> None:
+    settings = Settings(folder=folder)
+    write_baseline(folder / "known.json", check(paths or [folder], settings), settings)
+
+
 def test_the_baseline_holds_what_was_there(tmp_path: Path) -> None:
-    known = tmp_path / "known.json"
     path = write(tmp_path / "a.py")
-    write_baseline(known, check([path]).findings, tmp_path)
+    accept(tmp_path)
     # Lines above do not matter, a second one of the same kind does.
-    text = "# new\n" + LOST.format(comment="") + "    ctx.with_timeout(2.0)\n"
-    write(path, text)
-    left, stale = new_findings(known, check([path]).findings, tmp_path)
-    assert ([f.line for f in left], stale) == ([7], 0)
+    write(path, "# new\n" + LOST.format(comment="") + "    ctx.with_timeout(2.0)\n")
+    assert baseline(tmp_path) == ([7], 0)
     write(path, "x = 1\n")
-    assert new_findings(known, check([path]).findings, tmp_path) == ([], 1)
+    assert baseline(tmp_path) == ([], 1)
+
+
+def test_the_baseline_is_out_of_date_only_where_one_has_looked(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.py"), write(tmp_path / "b.py")
+    accept(tmp_path)
+    assert baseline(tmp_path, first) == ([], 0)
+    settings = Settings(folder=tmp_path, select=("CTX204",))
+    report = check([tmp_path], settings)
+    assert new_findings(tmp_path / "known.json", report, settings) == (report, 0)
+    second.unlink()
+    assert baseline(tmp_path, first) == ([], 1)
+
+
+def test_the_baseline_keeps_what_was_not_looked_at(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.py"), write(tmp_path / "b.py")
+    accept(tmp_path)
+    write(first, "x = 1\n")
+    accept(tmp_path, first)
+    assert baseline(tmp_path) == ([], 0)
+    assert len(json.loads((tmp_path / "known.json").read_text())) == 1
+    assert second.exists()
 
 
 def test_an_empty_or_broken_baseline(tmp_path: Path) -> None:
-    known = tmp_path / "known.json"
-    write_baseline(known, [], tmp_path)
-    assert new_findings(known, [], tmp_path) == ([], 0)
-    write(known, "{")
+    accept(tmp_path)
+    assert baseline(tmp_path) == ([], 0)
+    write(tmp_path / "known.json", "{")
     with pytest.raises(UsageError, match="cannot be read"):
-        new_findings(known, [], tmp_path)
+        baseline(tmp_path)
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_baseline(tmp_path / "no" / "x.json", check([tmp_path]), Settings())
+
+
+# -- large files -----------------------------------------------------------------------
+
+HEAD = """\
+from tether import Context, background
+def g(ctx: Context, i: int) -> object: ...
+"""
+FUNCTION = """\
+def f{0}(ctx: Context, a: int) -> None:
+    with ctx.with_timeout(1.0) as work:
+        g(work, a)
+        g(ctx, {0})
+    scope = ctx.with_cancel()
+    if a:
+        return
+    g(scope, 1)
+"""
+STATEMENTS = """\
+    x{0} = g(ctx, {0})
+    y{0} = background()
+    if x{0}:
+        g(r, 1)
+"""
+
+
+def steps(text: str) -> int:
+    """How many calls of functions of the linter it takes to look at a source."""
+    count = 0
+
+    def counting(frame: object, event: str, _: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(counting)
+    try:
+        check_text(text, "nowhere/shop.py")
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (HEAD, FUNCTION),
+        (
+            f"{HEAD}def big(ctx: Context) -> None:\n    r = ctx.with_cancel()\n",
+            STATEMENTS,
+        ),
+    ],
+    ids=["many functions", "one long function"],
+)
+def test_twice_as_much_source_is_twice_as_much_work(head: str, piece: str) -> None:
+    once, twice = (
+        steps(head + "".join(map(piece.format, range(count)))) for count in (150, 300)
+    )
+    assert twice < 2.3 * once

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.text import Text
 
 from .. import vet as linter
 from ..vet import Finding, Report, Settings, UsageError
 
 BASELINE = "tether-vet-baseline.json"
+_FOR_PEOPLE = frozenset({"full", "concise"})
 _ROUNDS = 5  # of --fix: a fix may make room for another
 
 
@@ -33,6 +33,11 @@ _ROUNDS = 5  # of --fix: a fix may make room for another
     help="Look for these only: codes, names, CTX3, default, all.",
 )
 @click.option("--ignore", metavar="RULES", help="Leave these out.")
+@click.option(
+    "--force-exclude",
+    is_flag=True,
+    help="Leave out what the settings exclude even if it is named here.",
+)
 @click.option("--fix", is_flag=True, help="Cure what can be cured safely.")
 @click.option("--diff", is_flag=True, help="Show what --fix would do, and do nothing.")
 @click.option(
@@ -66,6 +71,7 @@ def vet(
     paths: tuple[Path, ...],
     select: str | None,
     ignore: str | None,
+    force_exclude: bool,
     fix: bool,
     diff: bool,
     output: str,
@@ -88,7 +94,9 @@ def vet(
             return
         paths = paths or (Path(),)
         settings = linter.load_settings(paths[0].absolute())
-        settings = _with(settings, select, ignore)
+        settings = _with(settings, select, ignore, force_exclude)
+        if statistics:
+            _check_text(output)
         known = _baseline(settings, baseline)
         if diff:
             code = _diff(paths, settings, jobs)
@@ -106,17 +114,29 @@ def vet(
     raise SystemExit(code)
 
 
-def _with(settings: Settings, select: str | None, ignore: str | None) -> Settings:
+def _with(
+    settings: Settings, select: str | None, ignore: str | None, force_exclude: bool
+) -> Settings:
     if select is not None:
         settings = replace(settings, select=_words(select))
     if ignore is not None:
         settings = replace(settings, ignore=(*settings.ignore, *_words(ignore)))
+    if force_exclude:
+        settings = replace(settings, force_exclude=True)
     settings.rules()  # complain now about what is not known
     return settings
 
 
+def _check_text(output: str) -> None:
+    if output not in _FOR_PEOPLE:
+        raise UsageError(f"--statistics is text: it cannot be written as {output}")
+
+
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise UsageError("--select and --ignore need rules: lost-scope,CTX2")
+    return words
 
 
 def _baseline(settings: Settings, given: Path | None) -> Path | None:
@@ -128,6 +148,8 @@ def _baseline(settings: Settings, given: Path | None) -> Path | None:
 def _explain(console: Console, word: str) -> None:
     text = linter.explain(linter.rule_of(word)).replace("<!-- skip: next -->\n", "")
     if console.is_terminal:
+        from rich.markdown import Markdown  # takes a while, and is not needed else
+
         console.print(Markdown(text))
     else:
         click.echo(text, nl=False)
@@ -151,8 +173,7 @@ def _fixed(paths: Sequence[Path], settings: Settings, jobs: int) -> Report:
         now = 0
         for path, findings in _by_path(report).items():
             _, after, count = linter.fixed(path, findings)
-            if count:
-                path.write_bytes(after)
+            if count and _write(path, after):
                 now += count
         made += now
         if not now:
@@ -164,9 +185,18 @@ def _fixed(paths: Sequence[Path], settings: Settings, jobs: int) -> Report:
     return report
 
 
+def _write(path: Path, data: bytes) -> bool:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        click.echo(f"{path} is not cured: {error.strerror}", err=True)
+        return False
+    return True
+
+
 def _accept(paths: Sequence[Path], settings: Settings, jobs: int, known: Path) -> int:
     report = linter.check(paths, settings, jobs)
-    linter.write_baseline(known, report.findings, settings.folder)
+    linter.write_baseline(known, report, settings)
     click.echo(f"accepted {_count(len(report.findings))} into {known}", err=True)
     return 0
 
@@ -187,22 +217,23 @@ def _report(
     known: Path | None,
     settings: Settings,
 ) -> int:
-    findings: Sequence[Finding] = report.findings
     stale = 0
     if known is not None:
-        findings, stale = linter.new_findings(known, findings, settings.folder)
+        report, stale = linter.new_findings(known, report, settings)
+    findings = report.findings
     if statistics:
         for (code, name), count in sorted(
             Counter((f.code, f.name) for f in findings).items()
         ):
             click.echo(f"{count:6} {name} ({code})")
-    elif console.is_terminal and output in {"full", "concise"}:
+    elif console.is_terminal and output in _FOR_PEOPLE:
         _colored(console, findings, output)
     else:
         click.echo(linter.FORMATS[output](findings), nl=False)
-    if output in {"full", "concise"}:
+    if output in _FOR_PEOPLE:
         fixable = sum(bool(finding.edits) for finding in findings)
-        said = f"{_count(len(findings))} in {report.files} files"
+        files = f"{report.files} file{'s' * (report.files != 1)}"
+        said = f"{_count(len(findings))} in {files}"
         if fixable:
             said += f"; --fix cures {fixable}"
         if stale:
@@ -227,7 +258,7 @@ def _colored(console: Console, findings: Sequence[Finding], output: str) -> None
             console.print(text.append(f" {finding.message}", "default"))
             continue
         console.print(text)
-        first, *rest = linter.FORMATS["full"]([finding]).splitlines()[1:]
+        first, *rest = linter.FORMATS["full"]([finding]).split("\n")[1:-1]
         if rest and rest[0].strip().startswith("^"):
             console.print(Text(first))
             console.print(Text(rest[0], "yellow"))

@@ -7,7 +7,7 @@ and the standard library. A map, in the order in which to read it:
     _finding _source _ignores      what is reported; files and their comments
     _function _module _names _flow one file: its parts, what names mean, the ways
     _libraries _waits _project     what is known about others, and across files
-    _file _shapes rules/           what a rule is given; the rules, one a file
+    _file _shapes _ours rules/     what a rule is given; the rules, one a file
     _settings _run                 which rules, which files, all cores
     _output _fix _baseline         what becomes of the findings
 """

@@ -23,6 +23,8 @@ class File:
         self.root = root
         self._flows: dict[Function, Flow] = {}
         self._contexts: dict[Function, frozenset[str]] = {}
+        self._carriers: dict[Function, frozenset[str]] = {}
+        self._calls: dict[Function, list[ast.Call]] | None = None
         self._mentions: dict[ast.AST, frozenset[str]] = {}
 
     @property
@@ -69,22 +71,32 @@ class File:
             )
         return known
 
-    def contexts(self, function: Function) -> set[str]:
+    def calls_in(self, function: Function) -> list[ast.Call]:
+        """The calls in a function, without those of functions inside it."""
+        if self._calls is None:
+            self._calls = {}
+            for found in self.module.calls.values():
+                for call, where in found:
+                    self._calls.setdefault(where, []).append(call)
+        return self._calls.get(function, [])
+
+    def contexts(self, function: Function) -> frozenset[str]:
         """The names in a function, and around it, that hold contexts."""
         known = self._contexts.get(function)
-        if known is not None:
-            return set(known)
-        found: set[str] = set()
-        for around in function.chain():
-            for name in around.bindings:
-                if self.names.holds_context(name, around):
-                    found.add(name)
-        self._contexts[function] = frozenset(found)
-        return found
+        if known is None:
+            holds = self.names.holds_context
+            found = {name for name in function.bindings if holds(name, function)}
+            outer = function.outer
+            around = self.contexts(outer) if outer is not None else frozenset()
+            known = self._contexts[function] = around | found
+        return known
 
-    def carriers(self, function: Function) -> set[str]:
+    def carriers(self, function: Function) -> frozenset[str]:
         """Contexts, and names whose value was made of one: `left = ctx.remaining()`."""
-        found = self.contexts(function)
+        known = self._carriers.get(function)
+        if known is not None:
+            return known
+        found = set(self.contexts(function))
         for _ in range(2):
             for around in function.chain():
                 for name, bindings in around.bindings.items():
@@ -94,7 +106,8 @@ class File:
                         if how in {"value", "with"}
                     ):
                         found.add(name)
-        return found
+        known = self._carriers[function] = frozenset(found)
+        return known
 
     def given(self, function: Function) -> str:
         """The name of the context that is in scope as a parameter; "" if none is."""
@@ -120,7 +133,7 @@ class File:
                         return True
         return False
 
-    def _is_handed_with(self, function: Function, names: set[str]) -> bool:
+    def _is_handed_with(self, function: Function, names: frozenset[str]) -> bool:
         """Whether it stands in a function that is passed on together with a context.
 
         `ask(ctx, lambda: conn.execute(sql))`: whoever gets both looks after it.
@@ -139,7 +152,7 @@ class File:
             for part in ast.walk(function.outer.node)
         )
 
-    def _guards(self, node: ast.expr, names: set[str]) -> bool:
+    def _guards(self, node: ast.expr, names: frozenset[str]) -> bool:
         if not isinstance(node, ast.Call):
             return False
         func = node.func

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ast
 import difflib
-import io
-import tokenize
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from ._finding import Edit, Finding
+from ._source import decode
 
 
 def apply(data: bytes, edits: Iterable[tuple[Edit, ...]]) -> tuple[bytes, int]:
@@ -47,29 +47,41 @@ def apply(data: bytes, edits: Iterable[tuple[Edit, ...]]) -> tuple[bytes, int]:
 def fixed(path: Path, findings: Iterable[Finding]) -> tuple[bytes, bytes, int]:
     """A file before and after its fixes, and how many were made.
 
-    A result that is no longer valid Python is thrown away, as is a file in another
-    encoding than UTF-8.
+    A result that is no longer valid Python is thrown away. So is one for a file that
+    is not what it was when it was looked at.
     """
     before = path.read_bytes()
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(before).readline)
-    groups = [finding.edits for finding in findings if finding.edits]
-    if encoding != "utf-8" or not groups or b"\r" in before.replace(b"\r\n", b""):
-        return before, before, 0
-    after, made = apply(before, groups)
+    text, encoding = decode(before)
+    lines = _LINE.split(text)
+    groups = []
+    for finding in findings:
+        if lines[finding.line - 1 : finding.line] != [finding.text]:
+            return before, before, 0
+        if finding.edits:
+            groups.append(finding.edits)
+    # Places count bytes of UTF-8, and no byte order mark, whatever the file has.
+    after, made = apply(text.encode(), groups)
     try:
-        ast.parse(after)
-    except SyntaxError:
+        ast.parse(after.decode())
+        return before, after.decode().encode(encoding), made
+    except (SyntaxError, UnicodeEncodeError):
         return before, before, 0
-    return before, after, made
+
+
+_LINE = re.compile(r"\r\n|\r|\n")
 
 
 def diff(path: Path, before: bytes, after: bytes) -> str:
     """The change as a unified diff."""
+    old, new = (_lines(decode(data)[0]) for data in (before, after))
+    name = path.as_posix()
+    changes = difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
     return "".join(
-        difflib.unified_diff(
-            before.decode().splitlines(keepends=True),
-            after.decode().splitlines(keepends=True),
-            f"a/{path.as_posix()}",
-            f"b/{path.as_posix()}",
-        )
+        line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+        for line in changes
     )
+
+
+def _lines(text: str) -> list[str]:
+    """The lines with their ends; `splitlines` would also cut at a form feed."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)

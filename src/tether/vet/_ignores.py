@@ -26,6 +26,7 @@ class Ignore:
     line: int
     words: tuple[str, ...]
     used: set[str]
+    is_ours: bool = False
 
     def takes(self, code: str, name: str) -> bool:
         """Whether it is meant for this rule; remembers that it was needed."""
@@ -47,7 +48,7 @@ def ignores(text: str) -> list[Ignore]:
         for match in _OURS.finditer(comment):
             words = tuple(w.strip() for w in match["names"].split(",") if w.strip())
             if words:
-                found.append(Ignore(line, words, set()))
+                found.append(Ignore(line, words, set(), is_ours=True))
         for match in _NOQA.finditer(comment):
             if match["colon"] and match["codes"]:
                 codes = re.split(r"[\s,]+", match["codes"])

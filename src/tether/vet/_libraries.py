@@ -16,10 +16,13 @@ ANSWERS: dict[str, str] = {
     "psycopg.connect": "psycopg.Connection",
     "psycopg2.connect": "psycopg2.Connection",
     "pymysql.connect": "pymysql.Connection",
+    "redis.Redis.from_url": "redis.Redis",
     "redis.from_url": "redis.Redis",
     "requests.session": "requests.Session",
     "socket.create_connection": "socket.socket",
     "sqlalchemy.create_engine": "sqlalchemy.Engine",
+    "sqlalchemy.orm.scoped_session": "sqlalchemy.orm.Session",
+    "sqlalchemy.orm.sessionmaker": "sqlalchemy.orm.sessionmaker",
     "sqlite3.connect": "sqlite3.Connection",
     "subprocess.Popen": "subprocess.Popen",
     "tether.background": "tether.Context",
@@ -36,10 +39,19 @@ ANSWERS |= {
     "concurrent.futures.ProcessPoolExecutor.submit": "concurrent.futures.Future",
     "psycopg.Connection.execute": "psycopg.Cursor",
     "psycopg_pool.ConnectionPool.connection": "psycopg.Connection",
+    "psycopg_pool.ConnectionPool.getconn": "psycopg.Connection",
+    "redis.Redis.lock": "redis.lock.Lock",
+    "redis.Redis.pipeline": "redis.client.Pipeline",
+    "redis.Redis.pubsub": "redis.client.PubSub",
     "sqlalchemy.Engine.begin": "sqlalchemy.Connection",
     "sqlalchemy.Engine.connect": "sqlalchemy.Connection",
     "sqlalchemy.orm.Session.connection": "sqlalchemy.Connection",
+    "sqlalchemy.orm.sessionmaker.begin": "sqlalchemy.orm.Session",
     "sqlite3.Connection.execute": "sqlite3.Cursor",
+}
+# What an object answers when it is called itself.
+CALLED: dict[str, str] = {
+    "sqlalchemy.orm.sessionmaker": "sqlalchemy.orm.Session",
 }
 # Names under which one class is known.
 SAME: dict[str, str] = {
@@ -48,9 +60,13 @@ SAME: dict[str, str] = {
     "concurrent.futures.thread.ThreadPoolExecutor": (
         "concurrent.futures.ThreadPoolExecutor"
     ),
+    "redis.StrictRedis": "redis.Redis",
+    "redis.client.Redis": "redis.Redis",
     "requests.sessions.Session": "requests.Session",
     "sqlalchemy.engine.Connection": "sqlalchemy.Connection",
     "sqlalchemy.engine.Engine": "sqlalchemy.Engine",
+    "sqlalchemy.engine.create_engine": "sqlalchemy.create_engine",
+    "sqlalchemy.orm.session.Session": "sqlalchemy.orm.Session",
 }
 # The types of tether's words; their methods answer contexts.
 CONTEXT, SCOPE = "tether.Context", "tether.Scope"
@@ -63,9 +79,9 @@ OURS = {
     "tether._scope.todo": "tether.todo",
     "tether._keys.Key": "tether.Key",
     "tether._group.Group": "tether.Group",
-    "tether._group.WaitGroup": "tether.WaitGroup",
-    "tether._sync.Semaphore": "tether.Semaphore",
-    "tether._sync.Queue": "tether.Queue",
+    "tether._waitgroup.WaitGroup": "tether.WaitGroup",
+    "tether._semaphore.Semaphore": "tether.Semaphore",
+    "tether._queue.Queue": "tether.Queue",
 }
 SAME |= OURS
 DERIVE_SCOPE = frozenset({"with_cancel", "with_timeout", "with_deadline"})

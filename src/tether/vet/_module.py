@@ -73,6 +73,12 @@ class Module:
         self.imported: set[str] = set()  # first parts of what is imported
         self._walk()
 
+    @property
+    def is_private(self) -> bool:
+        """Whether it, or a package that it is in, begins with an underscore."""
+        parts = self.name.split(".")
+        return any(p.startswith("_") and not p.startswith("__") for p in parts)
+
     def of(self, *kinds: type) -> Iterator[tuple[ast.AST, Function]]:
         """The statements of these kinds, each with the function it stands in."""
         for kind in kinds:

@@ -12,6 +12,7 @@ import ast
 from ._function import Binding, Function
 from ._libraries import (
     ANSWERS,
+    CALLED,
     CONTEXT,
     DERIVE_CONTEXT,
     DERIVE_SCOPE,
@@ -218,7 +219,7 @@ class Names:
             kind = self.kind(func.value, function, deep)
             full = f"{kind}.{func.attr}" if kind else ""
         if not full:
-            return ""
+            return CALLED.get(self.kind(func, function, deep), "")
         answer = ANSWERS.get(full)
         if answer is not None:
             return answer
@@ -298,8 +299,13 @@ class Names:
         """The name of the context that it, or one around it, was given; or ""."""
         known = self._given.get(function)
         if known is None:
-            found = (self.context_params(around) for around in function.chain())
-            known = next((params[0].arg for params in found if params), "")
+            found = (
+                arg.arg
+                for around in function.chain()
+                for arg in self.context_params(around)
+            )
+            # Who calls it `_` has no use for it.
+            known = next((name for name in found if name != "_"), "")
             self._given[function] = known
         return known
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from ._finding import Finding, Rule
 from .rules import ALL
@@ -19,13 +22,23 @@ def full(findings: Sequence[Finding]) -> str:
             f"{finding.name} ({finding.code})\n"
         )
         if finding.text.strip():
-            width = max(1, finding.end_column - finding.column)
-            indent = len(finding.text) - len(finding.text.lstrip())
-            shown = finding.text.strip().expandtabs()
-            mark = " " * (finding.column - 1 - indent) + "^" * width
-            parts.append(f"    {shown}\n    {mark}\n")
+            parts.append(f"    {finding.text.strip()}\n    {_mark(finding)}\n")
         parts.append(f"  {finding.message}\n\n")
     return "".join(parts)
+
+
+def _mark(finding: Finding) -> str:
+    """What points at the place in the line above: tabs stay, wide letters count two."""
+    indent = len(finding.text) - len(finding.text.lstrip())
+    before = finding.text[indent : finding.column - 1]
+    marked = finding.text[finding.column - 1 : finding.end_column - 1]
+    return "".join(
+        "\t" if letter == "\t" else " " * _width(letter) for letter in before
+    ) + "^" * max(1, sum(map(_width, marked)))
+
+
+def _width(letter: str) -> int:
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 def concise(findings: Sequence[Finding]) -> str:
@@ -92,7 +105,7 @@ def _result(finding: Finding, used: list[Rule]) -> dict[str, object]:
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": Path(finding.path).as_posix()},
+                    "artifactLocation": {"uri": _uri(Path(finding.path))},
                     "region": {
                         "startLine": finding.line,
                         "startColumn": finding.column,
@@ -103,6 +116,11 @@ def _result(finding: Finding, used: list[Rule]) -> dict[str, object]:
             }
         ],
     }
+
+
+def _uri(path: Path) -> str:
+    """A path as a reference: no blanks, no backslashes, with `file:` if absolute."""
+    return path.as_uri() if path.is_absolute() else quote(os.fsencode(path.as_posix()))
 
 
 def github(findings: Sequence[Finding]) -> str:

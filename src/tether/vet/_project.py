@@ -9,17 +9,20 @@ nothing. Only files of the project are found; installed libraries are not.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from ._function import Function
 from ._libraries import CONTEXT, SCOPE
 from ._module import Module
 from ._names import Names, dotted
-from ._source import SourceError, read
+from ._source import SourceError, discover, read
 from ._waits import blocks
 
+_MANY = 20_000  # files that are searched for a text; more are no project
 _DEEP = 40  # calls that are followed in search of a wait
 
 
@@ -40,6 +43,8 @@ class Project:
 
     def __init__(self) -> None:
         self._found: dict[tuple[Path, str], dict[str, Facts | str] | None] = {}
+        self._parsed: dict[Path, tuple[str, ast.Module]] = {}
+        self._has: dict[tuple[Path, re.Pattern[str]], bool] = {}
 
     def remember(
         self,
@@ -83,6 +88,15 @@ class Project:
                     todo.append(callee)
         return False
 
+    def has(self, root: Path, pattern: re.Pattern[str]) -> bool:
+        """Whether a file below a folder has a text in it."""
+        known = self._has.get((root, pattern))
+        if known is None:
+            files = islice(discover([root], (), root), _MANY) if root.is_dir() else ()
+            known = any(_has(path, pattern) for path in files)
+            self._has[root, pattern] = known
+        return known
+
     def _table(
         self, name: str, root: Path
     ) -> tuple[str, dict[str, Facts | str] | None]:
@@ -98,17 +112,31 @@ class Project:
                 return ".".join(parts[count:]), table
         return "", None
 
-    @staticmethod
-    def _load(root: Path, module: str) -> dict[str, Facts | str] | None:
-        base = root.joinpath(*module.split("."))
-        for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
-            if path.is_file():
-                try:
-                    text, tree = read(path)
-                    return summary(Module(str(path), module, text, tree))
-                except (SourceError, RecursionError):
-                    return {}
+    def parsed(self, path: Path) -> tuple[str, ast.Module]:
+        """What `read` answers; a file that was asked about before is not read again."""
+        return self._parsed.pop(path.absolute(), None) or read(path)
+
+    def _load(self, root: Path, module: str) -> dict[str, Facts | str] | None:
+        first, *_ = parts = module.split(".")
+        # A package without __init__.py does not say where it starts: its name does.
+        starts = [up.parent for up in (root, *root.parents) if up.name == first]
+        for start in (root, *starts):
+            base = start.joinpath(*parts)
+            for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+                if path.is_file():
+                    try:
+                        text, tree = self._parsed[path] = read(path)
+                        return summary(Module(str(path), module, text, tree))
+                    except (SourceError, RecursionError):
+                        return {}
         return None
+
+
+def _has(path: Path, pattern: re.Pattern[str]) -> bool:
+    try:
+        return bool(pattern.search(path.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return False
 
 
 def summary(module: Module) -> dict[str, Facts | str]:

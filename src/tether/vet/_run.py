@@ -17,15 +17,22 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ._file import File
-from ._finding import Edit, Finding, Found, Rule
+from ._finding import Finding, Found, Rule
 from ._ignores import Ignore, ignores
 from ._module import Module
 from ._project import Project
 from ._settings import Settings, expand
-from ._source import SourceError, discover, is_test, module_name, read
+from ._source import (
+    SourceError,
+    discover,
+    is_test,
+    module_name,
+    relative,
+)
 from .rules import ALL, BROKEN, UNUSED
 
 MANY = 200  # files, from which on more processes are worth their start
+MOST = 61  # processes: Windows can wait for no more
 _DEALT = 40  # files in one piece of work
 _COLLECT = 200  # files, after which names and functions are freed
 
@@ -37,6 +44,7 @@ class Report:
     findings: tuple[Finding, ...]
     files: int
     lines: int
+    paths: tuple[Path, ...] = ()
 
 
 def check(
@@ -49,13 +57,23 @@ def check(
     """
     settings = settings or Settings()
     codes = tuple(rule.code for rule in settings.rules())
-    files = list(dict.fromkeys(discover(map(Path, paths), settings.exclude)))
+    found = discover(
+        map(Path, paths),
+        settings.exclude,
+        settings.folder,
+        named=settings.force_exclude,
+    )
+    seen: dict[str, Path] = {}
+    for path in found:  # one that has two names is looked at once
+        seen.setdefault(os.path.realpath(path), path)
+    files = list(seen.values())
     ignored = {g: expand(words) for g, words in settings.per_file_ignores.items()}
     jobs = jobs or _cores()
     if jobs == 1 or len(files) < MANY:
         parts = [_some(files, codes, settings.folder)]
     else:
         pieces = [files[at : at + _DEALT] for at in range(0, len(files), _DEALT)]
+        jobs = min(jobs, len(pieces), MOST)
         with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
             shared = [codes] * len(pieces), [settings.folder] * len(pieces)
             parts = list(pool.map(_some, pieces, *shared))
@@ -66,7 +84,8 @@ def check(
         if not _is_ignored(finding, settings.folder, ignored)
     ]
     findings.sort(key=_order)
-    return Report(tuple(findings), len(files), sum(lines for _, lines in parts))
+    lines = sum(lines for _, lines in parts)
+    return Report(tuple(findings), len(files), lines, tuple(files))
 
 
 def _order(finding: Finding) -> tuple[str, int, int, str, str]:
@@ -98,18 +117,11 @@ def _is_ignored(
     if not ignored:
         return False
     path = Path(finding.path)
-    inside = _relative(path, folder)
+    inside = relative(path, folder)
     return any(
         finding.code in codes and (fnmatch(inside, glob) or fnmatch(path.name, glob))
         for glob, codes in ignored.items()
     )
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """A path as seen from the project: what stands above it means nothing."""
-    full, base = path.absolute(), folder.absolute()
-    inside = full.relative_to(base) if full.is_relative_to(base) else full
-    return inside.as_posix()
 
 
 def _some(
@@ -125,13 +137,13 @@ def _some(
     try:
         for count, path in enumerate(files, start=1):
             try:
-                text, tree = read(path)
+                text, tree = project.parsed(path)
             except SourceError as error:
                 if BROKEN in rules:
                     findings.append(_broken(path, str(error), error.line, error.column))
                 continue
             lines += text.count("\n")
-            inside = _relative(path, folder)
+            inside = relative(path, folder)
             findings += _check(path, text, tree, rules, project, is_test(inside))
             if count % _COLLECT == 0:
                 gc.collect()
@@ -177,7 +189,9 @@ def _check(
         for ignore in suppressed:
             for word in ignore.words:
                 if word.upper() in on and word not in ignore.used:
-                    findings.add(_unused(path, ignore, word, lines))
+                    findings.add(_unused(path, ignore, word, lines, STALE))
+                elif ignore.is_ours and word.upper() not in KNOWN:
+                    findings.add(_unused(path, ignore, word, lines, UNKNOWN))
     return list(findings)
 
 
@@ -232,12 +246,17 @@ def _broken(path: Path, message: str, line: int, column: int) -> Finding:
     )
 
 
-def _unused(path: Path, ignore: Ignore, word: str, lines: list[str]) -> Finding:
+STALE = "{} is suppressed here, and nothing reports it: remove the comment"
+UNKNOWN = "there is no rule {}, so nothing is suppressed here"
+KNOWN = frozenset(word for rule in ALL for word in (rule.code, rule.name.upper()))
+
+
+def _unused(
+    path: Path, ignore: Ignore, word: str, lines: list[str], says: str
+) -> Finding:
     text = lines[ignore.line - 1]
     at = text.rfind("#") + 1
-    edits: tuple[Edit, ...] = ()
-    message = f"{word} is suppressed here, and nothing reports it: remove the comment"
     return Finding(
-        *(str(path), ignore.line, at, UNUSED.code, UNUSED.name, message),
-        *(ignore.line, len(text) + 1, text, edits),
+        *(str(path), ignore.line, at, UNUSED.code, UNUSED.name, says.format(word)),
+        *(ignore.line, len(text) + 1, text),
     )

@@ -25,6 +25,7 @@ class Settings:
     exclude: tuple[str, ...] = ()
     per_file_ignores: dict[str, tuple[str, ...]] = field(default_factory=dict)
     baseline: str | None = None
+    force_exclude: bool = False  # leave out what `exclude` matches even if it is named
     folder: Path = field(default_factory=Path)
 
     def rules(self) -> tuple[Rule, ...]:
@@ -76,24 +77,39 @@ _KNOWN = (*_LISTS, "per-file-ignores", "baseline")
 
 
 def load(start: Path) -> Settings:
-    """The settings of the project around a path; the defaults if it has none."""
+    """The settings of the project around a path; the defaults if it has none.
+
+    A pyproject.toml without settings of ours is that of a part: the search goes on.
+    """
+    nearest = None
     for folder in (start, *start.parents):
         path = folder / "pyproject.toml"
         if path.is_file():
-            return _read(path)
-    return Settings(folder=start if start.is_dir() else start.parent)
+            nearest = nearest or folder
+            table = _table(path)
+            if table is not None:
+                return _read(path, table)
+    default = start if start.is_dir() else start.parent
+    return Settings(folder=nearest or default)
 
 
-def _read(path: Path) -> Settings:
+def _table(path: Path) -> dict[str, object] | None:
+    """[tool.tether.vet] of a file; None if there is none."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
     for part in ("tool", "tether", "vet"):
-        inner = table.get(part, {})
+        inner = table.get(part)
+        if inner is None:
+            return None
         if not isinstance(inner, dict):
             raise UsageError(f"{path}: [tool.tether.vet] is a table, not {inner!r}")
         table = inner
+    return table
+
+
+def _read(path: Path, table: dict[str, object]) -> Settings:
     settings = Settings(folder=path.parent)
     where = f"{path}: [tool.tether.vet]"
     for key, value in table.items():
@@ -103,7 +119,9 @@ def _read(path: Path) -> Settings:
         elif key == "per-file-ignores":
             if not isinstance(value, dict):
                 raise UsageError(f"{where} {key} is a table of lists, not {value!r}")
-            ignores = {glob: _words(f"{where} {glob}", w) for glob, w in value.items()}
+            ignores = {
+                str(glob): _words(f"{where} {glob}", w) for glob, w in value.items()
+            }
             for words in ignores.values():
                 expand(words)
             settings = replace(settings, per_file_ignores=ignores)

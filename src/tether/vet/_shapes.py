@@ -6,6 +6,7 @@ import ast
 import re
 
 from ._file import File
+from ._flow import catches_all
 from ._function import Function
 from ._libraries import CONTEXT, REQUESTS, SCOPE
 from ._names import dotted
@@ -43,10 +44,18 @@ def is_shutdown(file: File, node: ast.AST, function: Function) -> bool:
     for around in file.module.ancestors(node):
         if isinstance(around, ast.Try) and below in around.finalbody:
             return True
-        if isinstance(around, ast.ExceptHandler) and _ENDS & set(types_of(around)):
+        if isinstance(around, ast.ExceptHandler) and (
+            _ENDS & set(types_of(around)) or _cleans_up(around)
+        ):
             return True
         below = around
     return _is_after_end(file, node, function)
+
+
+def _cleans_up(handler: ast.ExceptHandler) -> bool:
+    """Whether it catches everything, and raises it again when it is done."""
+    last = handler.body[-1]
+    return catches_all(handler) and isinstance(last, ast.Raise) and last.exc is None
 
 
 def _is_after_end(file: File, node: ast.AST, function: Function) -> bool:
@@ -64,6 +73,19 @@ def _is_after_end(file: File, node: ast.AST, function: Function) -> bool:
                 and func.value.id in contexts
             ):
                 return True
+    return False
+
+
+def is_script(file: File, node: ast.AST) -> bool:
+    """Whether code stands under `if __name__ == "__main__":`."""
+    up = file.module.parents.get(node)
+    while up is not None:
+        if isinstance(up, ast.If) and any(
+            isinstance(part, ast.Name) and part.id == "__name__"
+            for part in ast.walk(up.test)
+        ):
+            return True
+        up = file.module.parents.get(up)
     return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import os
 import re
 import sys
 import tokenize
@@ -35,14 +36,18 @@ def is_test(path: str) -> bool:
     return bool(_TEST.search(path))
 
 
-def discover(paths: Iterable[Path], exclude: Iterable[str]) -> Iterator[Path]:
+def discover(
+    paths: Iterable[Path], exclude: Iterable[str], base: Path, *, named: bool = False
+) -> Iterator[Path]:
     """The Python files in folders, in order, and the files that were named.
 
-    Hidden folders, environments and what `exclude` matches (the path or a part of it)
-    are left out, but not what was named itself.
+    Hidden folders, environments and what `exclude` matches (the name, or the path from
+    the folder `base`) are left out; what was named itself only if `named` says so.
     """
-    patterns = tuple(exclude)
+    patterns = tuple(pattern.rstrip("/") for pattern in exclude)
     for path in paths:
+        if named and _is_excluded_somewhere(path, base, patterns):
+            continue
         if not path.is_dir():
             yield path
             continue
@@ -55,7 +60,7 @@ def discover(paths: Iterable[Path], exclude: Iterable[str]) -> Iterator[Path]:
                 yield folder  # to be reported as one that cannot be read
                 continue
             for child in inside:
-                if _is_excluded(child, path, patterns):
+                if patterns and _is_excluded(child, base, patterns):
                     continue
                 if child.suffix == ".py" and child.is_file():
                     yield child
@@ -69,16 +74,25 @@ def discover(paths: Iterable[Path], exclude: Iterable[str]) -> Iterator[Path]:
                     todo.append(child)
 
 
-def _is_excluded(path: Path, start: Path, patterns: tuple[str, ...]) -> bool:
-    if not patterns:
-        return False
-    inside = path.relative_to(start).as_posix()
-    return any(
-        fnmatch(path.name, pattern)
-        or fnmatch(inside, pattern.rstrip("/"))
-        or fnmatch(path.as_posix(), pattern)
-        for pattern in patterns
-    )
+def relative(path: Path, base: Path) -> str:
+    """A path as seen from the project: what stands above it means nothing."""
+    full, folder = path.absolute(), base.absolute()
+    if ".." in full.parts:
+        full = Path(os.path.normpath(full))
+    inside = full.relative_to(folder) if full.is_relative_to(folder) else full
+    return inside.as_posix()
+
+
+def _is_excluded(path: Path, base: Path, patterns: tuple[str, ...]) -> bool:
+    inside = relative(path, base)
+    return any(fnmatch(path.name, one) or fnmatch(inside, one) for one in patterns)
+
+
+def _is_excluded_somewhere(path: Path, base: Path, patterns: tuple[str, ...]) -> bool:
+    """Whether it, or a folder that it is in, is excluded."""
+    full = path.absolute()
+    above = (up for up in full.parents if up.is_relative_to(base.absolute()))
+    return any(_is_excluded(one, base, patterns) for one in (full, *above))
 
 
 def read(path: Path) -> tuple[str, ast.Module]:
@@ -90,8 +104,7 @@ def read(path: Path) -> tuple[str, ast.Module]:
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror}") from None
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
+        text, _ = decode(data)
     except (SyntaxError, UnicodeDecodeError, LookupError) as error:
         raise SourceError(f"cannot be decoded: {error}") from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -107,6 +120,12 @@ def read(path: Path) -> tuple[str, ast.Module]:
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise SourceError(f"cannot be parsed: {error}") from None
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """The text of a file, without a byte order mark, and its encoding."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+    return data.decode(encoding), encoding
 
 
 def module_name(path: Path) -> tuple[Path, str]:

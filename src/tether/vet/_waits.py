@@ -51,15 +51,22 @@ QUERIES: frozenset[str] = frozenset(
         "MySQLdb.Cursor": "execute executemany",
         "aiosqlite.Connection": "execute executemany execute_fetchall commit",
         "psycopg.Connection": "execute commit",
-        "psycopg.Cursor": "execute executemany",
+        "psycopg.Cursor": "execute executemany stream",
+        "psycopg_pool.ConnectionPool": "connection getconn",
         "psycopg2.Connection": "commit",
         "psycopg2.Cursor": "execute executemany",
         "pymongo.collection.Collection": "aggregate count_documents distinct find_one"
         " insert_many insert_one update_many update_one delete_many delete_one",
         "pymysql.Cursor": "execute executemany",
-        "redis.Redis": "blpop brpop get set hget hgetall hset mget publish xread",
-        "sqlalchemy.Connection": "execute scalar scalars commit",
-        "sqlalchemy.orm.Session": "execute scalar scalars commit flush get",
+        "redis.Redis": "blmove blpop brpop brpoplpush bzpopmax bzpopmin decr delete"
+        " eval evalsha exists expire get getdel hdel hget hgetall hmget hset incr"
+        " incrby keys llen lpop lpush lrange mget mset ping publish rpop rpush sadd set"
+        " setex setnx smembers srem xack xadd xread xreadgroup zadd zrange",
+        "redis.client.Pipeline": "execute",
+        "redis.client.PubSub": "get_message listen",
+        "redis.lock.Lock": "acquire",
+        "sqlalchemy.Connection": "execute exec_driver_sql scalar scalars commit",
+        "sqlalchemy.orm.Session": "execute scalar scalars commit flush get refresh",
         "sqlite3.Connection": "execute executemany executescript commit",
         "sqlite3.Cursor": "execute executemany executescript",
     }.items()
@@ -68,9 +75,13 @@ QUERIES: frozenset[str] = frozenset(
 # HTTP and other calls to the net that block their thread.
 _VERBS = ("get", "post", "put", "patch", "delete", "head", "options", "request")
 CALLS: frozenset[str] = frozenset(
-    [f"{kind}.{verb}" for kind in ("requests", "httpx") for verb in _VERBS]
-    + [f"{kind}.{verb}" for kind in ("requests.Session",) for verb in _VERBS]
-    + [f"httpx.Client.{verb}" for verb in (*_VERBS, "send", "stream")]
+    [f"{kind}.{verb}" for kind in ("requests", "httpx", "httpx2") for verb in _VERBS]
+    + [f"requests.Session.{verb}" for verb in (*_VERBS, "send")]
+    + [
+        f"{kind}.Client.{verb}"
+        for kind in ("httpx", "httpx2")
+        for verb in (*_VERBS, "send", "stream")
+    ]
     + ["urllib.request.urlopen", "urllib3.PoolManager.request"]
     + ["http.client.HTTPConnection.request", "http.client.HTTPSConnection.request"]
     + ["http.client.HTTPConnection.getresponse"]

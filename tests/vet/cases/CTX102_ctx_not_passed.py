@@ -1,5 +1,8 @@
 """The callee takes a context, the caller does not pass its own."""
 from tether import Context, Group, Queue, wait_for
+from tether.ext import psycopg as pg
+from tether.ext import redis, subprocess
+from tether.ext.httpx import Client
 from tether.ext.sqlite import fetch_one
 
 
@@ -37,6 +40,17 @@ async def checkout(ctx: Context, user: int, stock: Stock) -> None:
 
 def find(ctx: Context, conn: object) -> None:
     fetch_one(conn, "select 1")  # error: CTX102
+
+
+class Shop:
+    def __init__(self) -> None:
+        self.http = Client()
+
+    def ask(self, ctx: Context, pool: object) -> None:
+        self.http.get("http://shop")  # error: CTX102
+        pg.fetch_one(pool, "select 1")  # error: CTX102
+        redis.call(print, "x")  # error: CTX102
+        subprocess.run(["convert"])  # error: CTX102
 
 
 # Right:

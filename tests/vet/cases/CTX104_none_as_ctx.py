@@ -1,5 +1,5 @@
 """None instead of a context."""
-from tether import Context, Semaphore, wait_for
+from tether import Context, Semaphore, current, wait_for
 from tether.ext.sqlite import fetch_one
 
 
@@ -32,3 +32,7 @@ class Handle:
 
 class Group:
     def __init__(self, ctx: Context | None = None) -> None: ...
+
+
+def note(what: str, ctx: Context | None = None) -> None:
+    print((ctx or current()).label, what)

@@ -5,13 +5,19 @@ import aiosqlite
 import psycopg
 import redis
 from sqlalchemy import create_engine, text
-from sqlalchemy.orm import Session
+from psycopg_pool import ConnectionPool
+from sqlalchemy.orm import Session, sessionmaker
 
 from tether import Context
+from tether.ext import psycopg as pg
+from tether.ext import sqlalchemy as alchemy
+from tether.ext.redis import call
 from tether.ext.sqlite import fetch_one, guard
 
 engine = create_engine("postgresql:///shop")
 cache = redis.Redis()
+pool = ConnectionPool("dbname=shop")
+Sessions = sessionmaker(engine)
 
 
 def by_id(ctx: Context, conn: psycopg.Connection, user: int) -> object:
@@ -30,6 +36,26 @@ def by_engine(ctx: Context) -> None:
 
 def by_session(ctx: Context, session: Session) -> None:
     session.commit()  # error: CTX201
+
+
+def by_maker(ctx: Context) -> None:
+    with Sessions() as session:
+        session.execute(text("select 1"))  # error: CTX201
+    with Sessions.begin() as session:
+        session.execute(text("select 1"))  # error: CTX201
+
+
+def by_pool(ctx: Context) -> None:
+    with pool.connection() as conn:  # error: CTX201
+        conn.execute("select 1")  # error: CTX201
+
+
+def popped(ctx: Context) -> None:
+    cache.blpop("jobs")  # error: CTX201
+    with cache.pipeline() as pipe:
+        pipe.incr("hits").expire("hits", 60)
+        pipe.execute()  # error: CTX201
+    cache.pubsub().get_message(timeout=1.0)  # error: CTX201
 
 
 def cached(ctx: Context, user: int) -> None:
@@ -57,6 +83,24 @@ def with_ctx(ctx: Context, conn: sqlite3.Connection) -> None:
         conn.execute("select 1")
     with guard(ctx, conn):
         conn.execute("select 1")
+
+
+def at_once(ctx: Context) -> object:
+    return pool.getconn(timeout=0.01)
+
+
+def by_ours(ctx: Context, conn: psycopg.Connection) -> None:
+    pg.execute(ctx, pool, "select 1")
+    with pg.transaction(ctx, pool) as lent:
+        lent.execute("select 1")
+    with pg.guard(ctx, conn):
+        conn.execute("select 1")
+    alchemy.execute(ctx, engine, text("select 1"))
+    call(ctx, cache.blpop, "jobs")
+
+
+async def in_a_task(ctx: Context, conn: psycopg.AsyncConnection) -> None:
+    await conn.execute("select 1")  # the block interrupts it
 
 
 def handed_on(ctx: Context, conn: sqlite3.Connection) -> object:

@@ -51,6 +51,10 @@ class Shop:
         self.session.put("http://shop", timeout=None)  # error: CTX202
 
 
+def metadata(metadata_url: str) -> bytes:
+    return urlopen(metadata_url).read()  # error: CTX202
+
+
 # Right:
 
 
@@ -76,3 +80,20 @@ def other(session: object) -> None:
 
 def ruff_says_so(url: str) -> None:
     requests.get(url)
+
+
+def parse_data_url(url: str) -> bytes:
+    return urlopen(url).read()
+
+
+def decode(url: str) -> bytes:
+    if not url.startswith("data:"):
+        raise ValueError(url)
+    return urlopen(url).read()
+
+
+if __name__ == "__main__":
+    print(urlopen("http://shop/version").read())
+
+    def update() -> None:
+        smtplib.SMTP("mail")

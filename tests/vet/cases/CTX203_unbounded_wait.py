@@ -61,3 +61,19 @@ def stop(ctx: Context, thread: threading.Thread) -> None:
 def other(ctx: Context, table: dict[str, str]) -> None:
     table.get("x")
     ", ".join(table)
+
+
+barrier = threading.Barrier(2, timeout=10.0)
+
+
+def meet(ctx: Context) -> None:
+    barrier.wait()
+
+
+def gives_back(ctx: Context, pool: ThreadPoolExecutor) -> None:
+    future = pool.submit(open, "x")
+    try:
+        ctx.wait(1.0)
+    except BaseException:
+        future.result().close()
+        raise

@@ -38,3 +38,7 @@ def fine_too(ctx: Context) -> None:
 
 def no_ctx() -> None:
     time.sleep(0.5)
+
+
+def unused(_: Context) -> None:
+    time.sleep(0.5)

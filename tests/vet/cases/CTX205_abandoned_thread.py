@@ -60,3 +60,11 @@ async def outside(path: str) -> None:
     data = await asyncio.to_thread(draw, path)
     async with asyncio.timeout(1.0):
         await send(data)
+
+
+async def ended(process: object) -> None:
+    try:
+        await wait_for(to_thread(process.wait), 5.0)
+    except TimeoutError:
+        process.kill()
+        await to_thread(process.wait)

@@ -2,11 +2,13 @@
 import urllib.request
 
 import httpx
+import httpx2
 import requests
 
 import shop_pb2_grpc
 
 from tether import Context, current
+from tether.ext.requests import Session
 
 http = requests.Session()
 
@@ -21,6 +23,10 @@ def stock(ctx: Context) -> object:
 
 def client(ctx: Context, http: httpx.Client) -> object:
     return http.get("http://stock")  # error: CTX206
+
+
+def newer(ctx: Context) -> object:
+    return httpx2.get("http://stock")  # error: CTX206
 
 
 def plain(ctx: Context) -> bytes:
@@ -47,6 +53,10 @@ def bounded(ctx: Context) -> None:
     requests.get("http://prices", timeout=current().remaining())
     with ctx.interrupting(http.close):
         http.get("http://prices", timeout=3.0)
+
+
+def by_ours(ctx: Context, shop: Session) -> None:
+    shop.get(ctx, "http://stock")
 
 
 def no_ctx() -> None:

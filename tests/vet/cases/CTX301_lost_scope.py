@@ -150,3 +150,12 @@ root = background().with_cancel()  # of the module: as long as the program
 def values(ctx: Context) -> None:
     named = ctx.with_value(NAME, 1)
     add(named)
+
+
+def ends_with_its_parent(ctx: Context) -> None:
+    with ctx.with_cancel() as parent:
+        child = parent.with_timeout(2.0)
+        try:
+            add(child)
+        finally:
+            parent.cancel()

@@ -54,3 +54,11 @@ def named(ctx: Context) -> None:
 
 def request(session: object) -> None:
     session.with_timeout(3.0)
+
+
+class Machine:
+    def add(self, ctx: Context, name: str) -> None:
+        self.table[name] = ctx
+
+    def open(self, ctx: Context) -> None:
+        self.add(ctx.with_cancel(), "open")

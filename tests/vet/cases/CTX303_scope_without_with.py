@@ -52,3 +52,11 @@ def entered(ctx: Context) -> int:
 def block(ctx: Context) -> int:
     with ctx.with_timeout(2.0) as work:
         return add(work)
+
+
+async def ends_something_else(ctx: Context) -> None:
+    work = ctx.with_cancel()
+    try:
+        await outlasting(add(work), work.cancel)
+    finally:
+        work.cancel()

@@ -1,5 +1,5 @@
 """The outer context inside the inner block."""
-from tether import Context, DeadlineExceeded
+from tether import Context, DeadlineExceeded, Scope
 
 
 def total(ctx: Context) -> int:
@@ -49,4 +49,13 @@ def same(ctx: Context) -> int:
 def later(ctx: Context) -> None:
     with ctx.with_timeout(2.0) as budget:
         register(lambda: add(ctx))
+        add(budget)
+
+
+def release(scope: Scope) -> None: ...
+
+
+def about_the_scope(scope: Scope) -> None:
+    with scope.with_timeout(2.0) as budget:
+        release(scope)
         add(budget)

@@ -1,4 +1,5 @@
 """A scope behind its block."""
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -60,3 +61,9 @@ async def lifespan(app: Any) -> AsyncIterator[None]:
     with background().with_cancel() as service:
         app.state.detached = WaitGroup(service)
         yield
+
+
+def referred_to(ctx: Context) -> object:
+    with ctx.with_cancel() as work:
+        add(work)
+    return weakref.ref(work)

@@ -39,3 +39,12 @@ def bound(ctx: Context) -> None:
 async def no_ctx() -> None:
     task = asyncio.create_task(load(None))
     await task
+
+
+async def watched(ctx: Context, conn: object) -> object:
+    watch = asyncio.create_task(unblock(ctx, conn))
+    try:
+        return await conn.read()
+    finally:
+        watch.cancel()
+        await asyncio.wait([watch])

@@ -47,3 +47,16 @@ class Server:
 
 
 detached = WaitGroup(timeout=10.0)
+
+
+async def rounds(ctx: Context, days: list[str]) -> None:
+    group = WaitGroup(ctx)
+    for day in days:
+        group.go(load)
+        await group.wait_async()
+
+
+def by_its_handle(ctx: Context) -> None:
+    group = WaitGroup(ctx)
+    handle = group.go(load)
+    show(handle.wait())

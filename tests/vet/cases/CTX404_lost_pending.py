@@ -83,3 +83,16 @@ async def main() -> None:
     one = asyncio.create_task(serve())
     two = asyncio.create_task(stopped())
     await asyncio.wait([one, two], return_when=asyncio.FIRST_COMPLETED)
+
+
+async def soft(spawn: object) -> str:
+    server = asyncio.ensure_future(spawn())
+    await asyncio.wait([server], timeout=1.0)
+    return "ready" if server.done() else "pending"
+
+
+async def in_a_group(a: object, b: object) -> None:
+    async with asyncio.TaskGroup() as group:
+        one = group.create_task(a())
+        two = group.create_task(b())
+        await asyncio.wait([one, two], return_when=asyncio.FIRST_COMPLETED)

@@ -36,6 +36,17 @@ async def base() -> None:
             print(exc)
 
 
+class Stubborn:
+    closing = False
+
+    async def read(self) -> None:
+        while not self.closing:
+            try:
+                await load()
+            except asyncio.CancelledError:  # error: CTX503
+                print("closing is set by nobody who cancels")
+
+
 # Right:
 
 
@@ -147,3 +158,29 @@ async def suppressed(task: asyncio.Task[None]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         await task
     await show()
+
+
+class Reporter:
+    stopping = False
+    running = True
+
+    async def report(self) -> None:
+        while self.running:
+            try:
+                await load()
+            except asyncio.CancelledError:
+                print("once more, unless told otherwise")
+
+    async def flush(self) -> None:
+        while True:
+            try:
+                await load()
+            except asyncio.CancelledError:
+                if self.stopping:
+                    return
+                print("not meant for us")
+
+    def end(self, tasks: list[asyncio.Task[None]]) -> None:
+        self.running = False
+        for task in tasks:
+            task.cancel()

@@ -104,7 +104,7 @@ class _AsyncConnection(_Base):
         aside = _held_off(ctx)
         unblock = self._tether_unblock(ctx, aside, answered)
         with aside:
-            watch = asyncio.create_task(unblock)  # tether: ignore[bare-task] waited for
+            watch = asyncio.create_task(unblock)
             try:
                 return await super().read_response(*args, **kwargs)
             finally:

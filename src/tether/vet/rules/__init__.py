@@ -113,7 +113,8 @@ UNUSED = Rule(
     says="a comment suppresses a finding that is not there",
     why="""\
 A suppression that matches nothing any more hides the next finding in its line. Only
-codes of rules that are switched on are judged.""",
+codes of rules that are switched on are judged. In `# tether: ignore[...]` a word that
+is no rule's is reported as well: it suppresses nothing.""",
     bad="x = 1  # tether: ignore[lost-scope] the pool keeps it\n",
     good="x = 1\n",
     check=lambda _: iter(()),

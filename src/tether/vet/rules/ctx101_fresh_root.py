@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Edit, Found, Rule, end, place
-from .._function import Function
 from .._shapes import has_request, is_shutdown, is_start
 
 
@@ -18,7 +17,7 @@ def check(file: File) -> Iterator[Found]:
             continue
         made = callee.rpartition(".")[2]
         ctx = file.given(function)
-        if is_shutdown(file, call, function) or _is_default(call, function, ctx):
+        if is_shutdown(file, call, function) or _is_default(file, call, ctx):
             continue
         if isinstance(file.module.parents.get(call), ast.Compare):
             continue  # `current() is background()` asks, and starts nothing
@@ -37,18 +36,15 @@ def check(file: File) -> Iterator[Found]:
             )
 
 
-def _is_default(call: ast.Call, function: Function, ctx: str) -> bool:
+def _is_default(file: File, call: ast.Call, ctx: str) -> bool:
     """Whether it stands in for a context that was not given: `ctx or background()`."""
-    for node in ast.walk(function.node):
-        if isinstance(node, ast.BoolOp) and call in node.values:
+    for around in file.module.ancestors(call):
+        if isinstance(around, ast.BoolOp) and call in around.values:
             return True
-        if isinstance(node, (ast.If, ast.IfExp)) and ctx:
-            tests_it = any(
-                isinstance(part, ast.Name) and part.id == ctx
-                for part in ast.walk(node.test)
-            )
-            if tests_it and call in set(ast.walk(node)):
-                return True
+        if isinstance(around, (ast.If, ast.IfExp)) and ctx in file.mentions(
+            around.test
+        ):
+            return True
     return False
 
 

@@ -8,22 +8,9 @@ from collections.abc import Iterator
 from .._file import File
 from .._finding import Edit, Found, Rule, place
 from .._function import Function
+from .._ours import TAKES_CTX
 from .._project import Facts
 
-# Of tether itself: what takes ctx first.
-OURS = frozenset(
-    {
-        *(
-            "tether.wait_for",
-            "tether.to_thread",
-            "tether.Queue.get",
-            "tether.Queue.put",
-        ),
-        *("tether.Semaphore.acquire", "tether.Semaphore.held"),
-        *("tether.Semaphore.acquire_async", "tether.Queue.get_async"),
-        *("tether.Queue.put_async", "tether.WaitGroup.go_with"),
-    }
-)
 _OURS = Facts(0, False, False, False, False, ())
 
 
@@ -35,7 +22,7 @@ def check(file: File) -> Iterator[Found]:
         ctx = file.given(function)
         if not ctx or _is_other_root(call, function):
             continue
-        facts = _OURS if _takes_first(callee) else file.facts(callee)
+        facts = _OURS if callee in TAKES_CTX else file.facts(callee)
         if facts is None or facts.takes != 0 or _passes(file, call, function):
             continue
         name = callee.rpartition(".")[2]
@@ -46,15 +33,6 @@ def check(file: File) -> Iterator[Found]:
             f" pass {within} first",
             _insert(call, within) if not facts.optional else (),
         )
-
-
-def _takes_first(callee: str) -> bool:
-    if callee in OURS:
-        return True
-    if not callee.startswith("tether.ext."):
-        return False
-    name = callee.rpartition(".")[2]
-    return name in {"execute", "fetch_all", "fetch_one", "guard"}
 
 
 def _passes(file: File, call: ast.Call, function: Function) -> bool:

@@ -12,6 +12,8 @@ from .._libraries import SCOPE
 
 def check(file: File) -> Iterator[Found]:
     """Report functions that take their context somewhere behind."""
+    if file.module.is_private:
+        return  # nobody else calls what is in it
     for function in file.module.functions:
         node = function.node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Edit, Found, Rule, end, place
-from .ctx102_ctx_not_passed import OURS
+from .._ours import TAKES_CTX
 
 
 def check(file: File) -> Iterator[Found]:
@@ -18,8 +18,7 @@ def check(file: File) -> Iterator[Found]:
         if not callee or not isinstance(given, ast.Constant) or given.value is not None:
             continue
         facts = file.facts(callee)
-        ours = callee in OURS or callee.startswith("tether.ext.sqlite.")
-        if ours or (facts and facts.takes == 0 and not facts.optional):
+        if callee in TAKES_CTX or (facts and facts.takes == 0 and not facts.optional):
             ctx = file.given(function)
             name = callee.rpartition(".")[2]
             yield Found(
@@ -27,12 +26,15 @@ def check(file: File) -> Iterator[Found]:
                 f"{name}() is given None as its context: pass {ctx or 'one'}",
                 (Edit(place(given), end(given), ctx),) if ctx else (),
             )
+    falls_back = {f for _, f, name in file.calls("current") if name == "tether.current"}
     for function in file.module.functions:
         node = function.node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         if node.name.startswith("_") or function.owner is not None:
             continue  # an object may have a context of its own to fall back on
+        if function in falls_back:
+            continue  # `(ctx or current())`
         contexts = file.names.context_params(function)
         positional = [*node.args.posonlyargs, *node.args.args]
         for arg, default in zip(

@@ -25,12 +25,12 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 def check(file: File) -> Iterator[Found]:
-    """Report `self.ctx = ctx` in classes that serve more than one call."""
+    """Report `self.ctx = ctx` in public classes that serve more than one call."""
     for node, function in file.module.of(ast.Assign, ast.AnnAssign):
         assert isinstance(node, (ast.Assign, ast.AnnAssign))
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         owner = next((f.owner for f in function.chain() if f.owner), None)
-        if owner is None or _may_keep(owner):
+        if owner is None or file.module.is_private or _may_keep(owner):
             continue
         if not isinstance(node.value, ast.Name):
             continue

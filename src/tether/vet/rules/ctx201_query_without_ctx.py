@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._ours import EXT, obeys
 from .._shapes import is_shutdown
-from .._waits import QUERIES
+from .._waits import QUERIES, is_bounded
 
 _METHODS = sorted({query.rpartition(".")[2] for query in QUERIES})
 
@@ -17,17 +18,20 @@ def check(file: File) -> Iterator[Found]:
     for call, function, callee in file.calls(*_METHODS):
         if callee not in QUERIES:
             continue
+        if callee.startswith("psycopg_pool.") and is_bounded(call, ("timeout", 0)):
+            continue
         ctx = file.given(function)
         if not ctx or file.carries(call, function):
             continue
         if is_shutdown(file, call, function):
             continue
         library = callee.partition(".")[0]
-        yield Found(
-            call,
-            f"this {library} call runs on when {ctx} ends: use tether.ext.{library},"
-            f" or wrap it in {ctx}.interrupting(...)",
-        )
+        if obeys(file, library):
+            continue
+        cure = f"wrap it in {ctx}.interrupting(...)"
+        if library in EXT:
+            cure = f"use tether.ext.{EXT[library]}, or {cure}"
+        yield Found(call, f"this {library} call runs on when {ctx} ends: {cure}")
 
 
 RULE = Rule(
@@ -37,8 +41,10 @@ RULE = Rule(
     why="""\
 In a thread nothing can be interrupted from outside, and a time limit around the call
 ends the waiting, not the query: it goes on in the server and keeps its connection.
-Every statement carries the context. Looks at psycopg, psycopg2, pymysql, MySQLdb,
-sqlite3, aiosqlite, SQLAlchemy, redis and pymongo.""",
+Every statement carries the context, and so does the wait for a connection. Looks at
+psycopg and its pools, psycopg2, pymysql, MySQLdb, sqlite3, aiosqlite, SQLAlchemy, redis
+and pymongo, as far as they block a thread. Silent where the project makes them obey
+`current()`: by `attach` of tether.ext.sqlalchemy, by `follow` of tether.ext.redis.""",
     bad="""\
 import sqlite3
 from tether import Context

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._function import Function
+from .._shapes import is_script
 from .._waits import CALLS, Bound, is_bounded
 
 # Where the limit stands: its keyword and its position (-1: by keyword only).
@@ -41,6 +44,8 @@ def check(file: File) -> Iterator[Found]:
         name = callee.rpartition(".")[2] if "Session" in callee else callee
         if callee.startswith("requests.Session") and _has_adapter(file):
             continue
+        if is_script(file, call) or _opens_data(call, function):
+            continue
         yield Found(
             call,
             f"{name}() waits as long as the other side likes: give it timeout=",
@@ -57,6 +62,17 @@ def _has_adapter(file: File) -> bool:
     return "mount" in file.module.calls
 
 
+def _opens_data(call: ast.Call, function: Function) -> bool:
+    """Whether it only decodes a `data:` URL, for which there is no other side."""
+    if isinstance(function.node, ast.Module):
+        return False
+    said = function.name + "".join(ast.unparse(arg) for arg in call.args[:1])
+    return bool(re.search(r"(?<![a-z])data_?ur[il]", said, re.IGNORECASE)) or any(
+        isinstance(part, ast.Constant) and str(part.value).startswith("data:")
+        for part in ast.walk(function.node)
+    )
+
+
 def _stubs(file: File) -> Iterator[Found]:
     """Calls of gRPC stubs: without a limit they wait for good."""
     if "grpc" not in file.module.text:
@@ -69,6 +85,8 @@ def _stubs(file: File) -> Iterator[Found]:
             continue
         if "stream" in ast.unparse(file.module.statement(call)).lower():
             continue  # it is there to stay
+        if is_script(file, call):
+            continue
         if not is_bounded(call, ("timeout", 1)) and method[:1].isupper():
             yield Found(
                 call, f"{method}() waits as long as the server likes: give it timeout="
@@ -83,7 +101,8 @@ RULE = Rule(
 These wait forever by default: `requests` sessions, `urllib`, `http.client`, sockets,
 mail, gRPC stubs. One silent peer, and every thread of the service hangs in this
 line. Where there is a context, pass what is left: `timeout=min(10.0,
-ctx.remaining())`. (Calls of `requests.get` and `httpx` are ruff's: S113.)""",
+ctx.remaining())`. (Calls of `requests.get` and `httpx` are ruff's: S113. What stands
+under `if __name__ == "__main__":` has somebody in front of it.)""",
     bad="""\
 import urllib.request
 

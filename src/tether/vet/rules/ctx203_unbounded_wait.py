@@ -14,7 +14,8 @@ _CURES = {
     "queue": "tether.Queue",
     "threading.Event": "tether.wait_for(ctx, event)",
     "threading.Semaphore": "tether.Semaphore",
-    "subprocess": "timeout=min(60, ctx.remaining()), or ctx.interrupting(proc.kill)",
+    "subprocess.Popen": "with ctx.interrupting(process.kill)",
+    "subprocess": "tether.ext.subprocess.run(ctx, ...)",
 }
 
 
@@ -29,6 +30,8 @@ def check(file: File) -> Iterator[Found]:
             continue
         if is_shutdown(file, call, function):
             continue
+        if callee == "threading.Barrier.wait" and _has_own_limit(file):
+            continue
         cure = next(
             (cure for start, cure in _CURES.items() if callee.startswith(start)),
             "timeout=min(60, ctx.remaining()), or ctx.interrupting(...)",
@@ -37,6 +40,12 @@ def check(file: File) -> Iterator[Found]:
             call,
             f"{callee}() waits on when {ctx} has ended: {cure.replace('ctx', ctx)}",
         )
+
+
+def _has_own_limit(file: File) -> bool:
+    """Whether a barrier is made with a limit for each wait."""
+    made = [call for call, _, _ in file.calls("Barrier")]
+    return any(is_bounded(call, ("timeout", 2)) for call in made)
 
 
 RULE = Rule(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from .._file import File
 from .._finding import Found, Rule
 from .._function import Function
+from .._shapes import types_of
 
 _LIMITS = frozenset({"asyncio.timeout", "asyncio.timeout_at", "async_timeout.timeout"})
 
@@ -22,7 +23,7 @@ def check(file: File) -> Iterator[Found]:
         if file.carries(call, function) or _is_limited(call):
             continue
         limit = _limit(file, call, function)
-        if limit:
+        if limit and not _is_ended(file, call):
             yield Found(
                 call,
                 f"{limit} ends the waiting, and the thread works on: let the work"
@@ -34,6 +35,8 @@ _THREADS = frozenset(
     {"asyncio.to_thread", "starlette.concurrency.run_in_threadpool"}
     | {"fastapi.concurrency.run_in_threadpool"}
 )
+# `process.kill()`, `connection.cancel()`: the thread comes back then.
+_ENDING = frozenset({"kill", "terminate", "cancel", "interrupt", "shutdown", "abort"})
 _METHODS = frozenset({"run_in_executor", "async_add_executor_job"})
 
 
@@ -49,6 +52,18 @@ def _is_limited(call: ast.Call) -> bool:
     words = [given.arg for given in call.keywords]
     text = [ast.unparse(arg) for arg in call.args]
     return any(w and "timeout" in w for w in words) or any("timeout" in t for t in text)
+
+
+def _is_ended(file: File, call: ast.Call) -> bool:
+    """Whether what the thread waits for is ended when the limit is reached."""
+    return any(
+        isinstance(part, ast.Attribute) and part.attr in _ENDING
+        for around in file.module.ancestors(call)
+        if isinstance(around, ast.Try)
+        for handler in around.handlers
+        if "TimeoutError" in types_of(handler)
+        for part in ast.walk(handler)
+    )
 
 
 def _limit(file: File, call: ast.Call, function: Function) -> str:

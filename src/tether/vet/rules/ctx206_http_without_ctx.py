@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from .._file import File
 from .._finding import Found, Rule
 from .._function import Function
+from .._ours import obeys
 from .._shapes import is_shutdown
 from .._waits import CALLS
 
@@ -24,6 +25,10 @@ def check(file: File) -> Iterator[Found]:
             continue
         if is_shutdown(file, call, function):
             continue
+        library = callee.partition(".")[0]
+        kept = ".Session." in callee or ".Client." in callee
+        if kept and obeys(file, library):
+            continue  # it may have our transport
         yield Found(
             call,
             f"this request does not know {ctx}: pass"
@@ -45,7 +50,9 @@ RULE = Rule(
     why="""\
 A fixed timeout is longer than what the request has left, and `requests` and `httpx`
 count it anew for each read: a server that drips holds the thread for good. Every
-outgoing request carries the context.""",
+outgoing request carries the context. Silent where the project gives its clients the
+`Transport` of `tether.ext.httpx` or the `Adapter` of `tether.ext.requests`: those obey
+`current()`.""",
     bad="""\
 import requests
 from tether import Context

@@ -32,9 +32,13 @@ def check(file: File) -> Iterator[Found]:
         ):
             continue
 
-        def releases(step: Step, name: str = name) -> bool:
+        above = _above(node.value)
+
+        def releases(step: Step, name: str = name, above: str = above) -> bool:
             if any(cancels(p, name) or enters(p, name) for p in step.parts):
                 return True
+            if any(cancels(part, above) for part in step.parts):
+                return True  # with its parent it ends, too
             return _is_guarded(step.node, name)
 
         lost = file.flow(function).leak(node, releases)
@@ -55,6 +59,13 @@ def check(file: File) -> Iterator[Found]:
             f"the scope {name} is not released {how}: use it as"
             f" `with {_shorten(node.value)} as {name}:`",
         )
+
+
+def _above(call: ast.Call) -> str:
+    """`ctx` of `ctx.with_timeout(...)`; "" for anything else."""
+    func = call.func
+    root = func.value if isinstance(func, ast.Attribute) else None
+    return root.id if isinstance(root, ast.Name) else ""
 
 
 def _is_guarded(node: ast.AST | None, name: str) -> bool:

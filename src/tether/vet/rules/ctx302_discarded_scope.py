@@ -9,6 +9,7 @@ from .._file import File
 from .._finding import Found, Rule
 from .._function import Function
 from .._libraries import DERIVE_CONTEXT, DERIVE_SCOPE, SCOPE
+from .._shapes import KEEPERS
 
 # Time limits of others that do nothing unless they are entered.
 _LIMITS = frozenset(
@@ -67,6 +68,8 @@ def _is_argument(file: File, call: ast.Call, function: Function) -> bool:
     """Whether it is passed, as it is, to a function that only uses a context."""
     parent = file.module.parents.get(call)
     if not isinstance(parent, ast.Call) or call not in parent.args[:1]:
+        return False
+    if isinstance(parent.func, ast.Attribute) and parent.func.attr in KEEPERS:
         return False
     callee = file.names.callee(parent, function)
     facts = file.facts(callee)

@@ -29,6 +29,8 @@ def check(file: File) -> Iterator[Found]:
             continue
         if any(enters(part, target.id) for part in ast.walk(follower)):
             continue
+        if any(_hands_on_cancel(part, target.id) for part in ast.walk(follower)):
+            continue  # what it ends is elsewhere, and not this task
         yield Found(
             node,
             f"{target.id} is released by hand, and in a task its end interrupts"
@@ -55,6 +57,14 @@ def _is_cancel(node: ast.stmt, name: str) -> bool:
         and not node.value.args
         and not node.value.keywords
         and ast.unparse(node.value.func) == f"{name}.cancel"
+    )
+
+
+def _hands_on_cancel(node: ast.AST, name: str) -> bool:
+    """`call_later(1.0, scope.cancel)`."""
+    return isinstance(node, ast.Call) and any(
+        isinstance(arg, ast.Attribute) and ast.unparse(arg) == f"{name}.cancel"
+        for arg in node.args
     )
 
 

@@ -40,7 +40,10 @@ def check(file: File) -> Iterator[Found]:
             if not outer or not isinstance(inner, ast.Name) or inner.id == outer:
                 continue
             for part in _calls(node.body):
-                if _passes(part, outer) and not is_shutdown(file, part, function):
+                if not _passes(part, outer) or is_shutdown(file, part, function):
+                    continue
+                facts = file.facts(file.names.callee(part, function))
+                if facts is None or not facts.keeps:  # that is about the scope itself
                     yield Found(
                         part.args[0],
                         f"{outer} is passed inside the block of {inner.id}, so the"

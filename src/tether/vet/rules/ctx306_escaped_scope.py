@@ -52,8 +52,8 @@ def _behind(
 ) -> Iterator[Found]:
     """Uses of the name in what follows the block, other than looking at its end."""
     last = node.end_lineno or node.lineno
-    for call, where in _calls(file):
-        if where is not function or call.lineno <= last:
+    for call in file.calls_in(function):
+        if call.lineno <= last:
             continue
         if _is_in_loop_with(file, call, node):
             continue
@@ -69,13 +69,8 @@ def _behind(
         last_part = func.attr if isinstance(func, ast.Attribute) else ""
         if isinstance(func, ast.Name) and func.id in {"print", "repr", "str", "id"}:
             continue
-        if derives or (passes and not last_part.startswith(("assert", "log"))):
+        if derives or (passes and not last_part.startswith(("assert", "log", "ref"))):
             yield Found(call, f"{name} is over here: its block ended at line {last}")
-
-
-def _calls(file: File) -> Iterator[tuple[ast.Call, Function]]:
-    for found in file.module.calls.values():
-        yield from found
 
 
 def _is_in_loop_with(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from .._file import File
 from .._finding import Found, Rule
+from .._function import Function
 from .._shapes import is_shutdown, starts_work
 
 
@@ -26,12 +27,28 @@ def check(file: File) -> Iterator[Found]:
             continue
         if isinstance(file.module.parents.get(call), ast.Expr):
             continue  # CTX701 and CTX703
+        if _is_looked_after(file, call, function):
+            continue
         yield Found(
             call,
             f"this {kind} does not end with {ctx}, and its error is nobody's:"
             f" start it with go() of a Group({ctx}), or of a WaitGroup if it may"
             " outlive the call",
         )
+
+
+def _is_looked_after(file: File, call: ast.Call, function: Function) -> bool:
+    """Whether it has a name, and a `finally` of the function has that name, too."""
+    parent = file.module.parents.get(call)
+    if not isinstance(parent, ast.Assign):
+        return False
+    names = {target.id for target in parent.targets if isinstance(target, ast.Name)}
+    return any(
+        names & file.mentions(statement)
+        for node, where in file.module.of(ast.Try)
+        if where is function and isinstance(node, ast.Try)
+        for statement in node.finalbody
+    )
 
 
 RULE = Rule(

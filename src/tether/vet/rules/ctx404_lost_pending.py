@@ -32,6 +32,8 @@ def check(file: File) -> Iterator[Found]:
             continue
         if any(_is_ended(function, name, call) for name in tasks):
             continue
+        if _is_one(call.args[0]) and any(_is_looked_at(file, t, call) for t in tasks):
+            continue  # "is it done by then?": it is to run on
         again = any(
             isinstance(around, (ast.While, ast.For, ast.AsyncFor))
             for around in file.module.ancestors(call)
@@ -57,6 +59,22 @@ def _may_leave(call: ast.Call) -> bool:
     return False
 
 
+def _is_one(node: ast.expr) -> bool:
+    return isinstance(node, (ast.List, ast.Set, ast.Tuple)) and len(node.elts) == 1
+
+
+def _is_looked_at(file: File, name: str, wait: ast.Call) -> bool:
+    """Whether something is asked of a task elsewhere: `task.done()`."""
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == name
+        for last in ("done", "result", "exception", "add_done_callback")
+        for call, _ in file.module.calls.get(last, ())
+        if call is not wait
+    )
+
+
 def _made_here(file: File, node: ast.expr, function: Function) -> list[str] | None:
     """The names of the tasks, if all of them are made here; None if not."""
     if isinstance(node, ast.Name):  # tasks = [create_task(...), ...]
@@ -68,27 +86,31 @@ def _made_here(file: File, node: ast.expr, function: Function) -> list[str] | No
         inner = _made_here(file, values[0], function)
         return None if inner is None else [node.id, *inner]
     if isinstance(node, (ast.ListComp, ast.SetComp)):
-        return [] if _is_start(node.elt) else None
+        return [] if _is_start(file, node.elt, function) else None
     if not isinstance(node, (ast.List, ast.Set, ast.Tuple)) or not node.elts:
         return None
     names = []
     for element in node.elts:
         if isinstance(element, ast.Name):
             made = [value for _, value in file.names.bindings(element.id, function)]
-            if not made or not all(_is_start(value) for value in made):
+            if not made or not all(_is_start(file, one, function) for one in made):
                 return None
             names.append(element.id)
-        elif not _is_start(element):
+        elif not _is_start(file, element, function):
             return None
     return names
 
 
-def _is_start(node: object) -> bool:
+def _is_start(file: File, node: object, function: Function) -> bool:
+    """Whether it makes a task; one of a group ends with the group's block."""
     if not isinstance(node, ast.Call):
         return False
     func = node.func
-    last = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
-    return last in _STARTS
+    if not isinstance(func, ast.Attribute):
+        return getattr(func, "id", "") in _STARTS
+    maker = func.value.id if isinstance(func.value, ast.Name) else ""
+    of_block = any(how == "with" for how, _ in file.names.bindings(maker, function))
+    return func.attr in _STARTS and not of_block
 
 
 def _pending(statement: ast.AST | None) -> str | None:
@@ -141,7 +163,8 @@ RULE = Rule(
 `asyncio.wait` with `FIRST_COMPLETED` or a timeout ends no task: what is pending runs
 on. In a loop that waits for "a message or the stop event", every round leaves one
 more task behind: a leak that takes weeks to be seen. With a context there is nothing
-to race: `await queue.get_async(ctx)`, `await wait_for(ctx, event)`.""",
+to race: `await queue.get_async(ctx)`, `await wait_for(ctx, event)`. Off by default:
+some of those tasks are meant to run on, or end with something not seen here.""",
     bad="""\
 import asyncio
 
@@ -162,4 +185,5 @@ async def consume(ctx: Context, queue: Queue[str]) -> None:
 """,
     check=check,
     everywhere=True,
+    default=False,
 )

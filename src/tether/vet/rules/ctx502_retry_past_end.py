@@ -66,7 +66,7 @@ def _leaves(handler: ast.ExceptHandler) -> bool:
     )
 
 
-def _looks(loop: ast.AST, node: ast.Try, names: set[str]) -> bool:
+def _looks(loop: ast.AST, node: ast.Try, names: frozenset[str]) -> bool:
     """Whether the loop asks the context outside of what the handlers cover."""
     covered = {id(part) for statement in node.body for part in ast.walk(statement)}
     return any(

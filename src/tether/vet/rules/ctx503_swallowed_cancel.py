@@ -56,7 +56,7 @@ def check(file: File) -> Iterator[Found]:
                 continue
             if named and not _is_cancel(file, handler, function):
                 break
-            if _deals_with_it(handler):
+            if _deals_with_it(handler) or _is_told(file, handler, function):
                 break
             own = {id(part) for part in ast.walk(handler)}
 
@@ -96,7 +96,38 @@ def _deals_with_it(handler: ast.ExceptHandler) -> bool:
             return True
         if isinstance(part, ast.Attribute) and part.attr in _ASKS:
             return True
+        if isinstance(part, ast.If) and any(
+            isinstance(inner, ast.Return) for inner in ast.walk(part)
+        ):
+            return True  # `if stopping: return`
     return False
+
+
+def _is_told(file: File, node: ast.AST, function: Function) -> bool:
+    """Whether who cancels it also sets the flag that its loop looks at."""
+    flags = {
+        part.attr if isinstance(part, ast.Attribute) else part.id
+        for around in file.module.ancestors(node)
+        if isinstance(around, ast.While)
+        for part in ast.walk(around.test)
+        if isinstance(part, (ast.Attribute, ast.Name))
+    }
+    return bool(flags) and any(
+        flags & _set_in(where)
+        for _, where in file.module.calls.get("cancel", ())
+        if where is not function
+    )
+
+
+def _set_in(function: Function) -> set[str]:
+    """The attributes and names that a function assigns a constant to."""
+    return {
+        target.attr if isinstance(target, ast.Attribute) else target.id
+        for part in ast.walk(function.node)
+        if isinstance(part, ast.Assign) and isinstance(part.value, ast.Constant)
+        for target in part.targets
+        if isinstance(target, (ast.Attribute, ast.Name))
+    }
 
 
 def _hands_on(call: ast.Call, name: str | None) -> bool:

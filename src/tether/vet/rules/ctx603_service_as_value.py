@@ -20,6 +20,7 @@ _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 _KINDS = (
     *("aiohttp.ClientSession", "asyncpg.", "httpx.", "logging.Logger", "psycopg."),
     *("redis.", "requests.Session", "sqlalchemy.", "sqlite3.", "aiosqlite."),
+    *("psycopg_pool.", "tether.ext.", "urllib3."),
 )
 
 

@@ -19,6 +19,11 @@ _SUBMITS = frozenset(
 )
 
 
+_DEEP = 2  # functions that hand over to another one
+# What hardly fails, called on an object of its own.
+_PLAIN = frozenset({"set", "close", "cancel", "set_result", "notify_all", "put_nowait"})
+
+
 def check(file: File) -> Iterator[Found]:
     """Report results of `create_task` and `submit` that are dropped."""
     for call, function, callee in file.calls("create_task"):
@@ -37,7 +42,7 @@ def check(file: File) -> Iterator[Found]:
             continue
         if not isinstance(file.module.parents.get(call), ast.Expr):
             continue
-        if _handles_errors(file, call):
+        if _handles_errors(file, call) or _is_logging(function):
             continue
         if file.uses_tether and file.mentions(call) & file.contexts(function):
             continue  # CTX701
@@ -72,20 +77,62 @@ def _handles_errors(file: File, call: ast.Call) -> bool:
         first = first.func
         if isinstance(first, ast.Attribute) and first.attr in {"put", "set", "wait"}:
             return True  # of a queue or an event: nothing in it fails
-    name = ""
-    if isinstance(first, ast.Name):
-        name = first.id
-    elif isinstance(first, ast.Attribute):
-        name = first.attr
+    return first is not None and _copes(file, _last(first), _DEEP)
+
+
+def _copes(file: File, name: str, deep: int) -> bool:
+    """Whether a function of this file fails in no way, or one that it hands over to."""
     for other in file.module.functions:
-        if name and other.name.rpartition(".")[2] == name:
-            return any(
-                isinstance(statement, ast.Try)
-                and any(_is_broad(handler) for handler in statement.handlers)
-                for outer in other.body
-                for statement in ast.walk(outer)
-            )
+        if not name or other.name.rpartition(".")[2] != name:
+            continue
+        if _is_plain(other) or any(
+            isinstance(statement, ast.Try)
+            and any(_is_broad(handler) for handler in statement.handlers)
+            for outer in other.body
+            for statement in ast.walk(outer)
+        ):
+            return True
+        calls = [_called(statement) for statement in _body(other)]
+        return len(calls) == 1 and deep > 0 and _copes(file, calls[0], deep - 1)
     return False
+
+
+def _called(statement: ast.stmt) -> str:
+    """The last part of what a statement calls, and does nothing else; or ""."""
+    value = getattr(statement, "value", None)
+    if isinstance(value, ast.Await):
+        value = value.value
+    return _last(value.func) if isinstance(value, ast.Call) else ""
+
+
+def _last(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def _body(function: Function) -> list[ast.stmt]:
+    """The statements of a function, without its docstring."""
+    first, *rest = function.body or [ast.Pass()]
+    is_text = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    return rest if is_text else [first, *rest]
+
+
+def _is_plain(function: Function) -> bool:
+    """Whether it only sets or closes something: `self.event.set()`."""
+    body = _body(function)
+    return bool(body) and all(
+        isinstance(one, ast.Expr)
+        and isinstance(one.value, ast.Call)
+        and isinstance(one.value.func, ast.Attribute)
+        and one.value.func.attr in _PLAIN
+        for one in body
+    )
+
+
+def _is_logging(function: Function) -> bool:
+    """Whether it is a handler of records, whose `emit` reports its own errors."""
+    if function.owner is None or not function.name.endswith(".emit"):
+        return False
+    return any("Handler" in dotted(base) for base in function.owner.node.bases)
 
 
 def _is_broad(handler: ast.ExceptHandler) -> bool:

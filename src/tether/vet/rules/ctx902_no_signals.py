@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from .._file import File
 from .._finding import Found, Rule
 
+# Of ours: what stops by a signal.
+_STOPS = frozenset({"tether.ext.asgi.Service", "tether.ext.uvicorn.serve"})
+
 
 def check(file: File) -> Iterator[Found]:
     """Report `asyncio.run` in files that make their root and know no signals."""
     known = {"with_signals", "add_signal_handler", "signal"} & set(file.module.calls)
+    known |= {c for _, _, c in file.calls("serve", "Service") if c in _STOPS}
     roots = [c for _, _, c in file.calls("background") if c == "tether.background"]
     if known or not roots:
         return

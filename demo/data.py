@@ -57,16 +57,26 @@ def create(ctx: Context, path: Path, weight: int) -> None:
     db.close()
 
 
+class Connection(sqlite3.Connection):
+    """One that is closed when nobody has it any more: when its thread has ended."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 _of_thread = threading.local()
 
 
 def connection(ctx: Context) -> sqlite3.Connection:
     """This thread's connection."""
-    db: sqlite3.Connection | None = getattr(_of_thread, "db", None)
+    db: Connection | None = getattr(_of_thread, "db", None)
     if db is None:
         # Interrupted from another thread, used by this one only.
         db = sqlite3.connect(
-            os.environ["DEMO_DATABASE"], check_same_thread=False, isolation_level=None
+            os.environ["DEMO_DATABASE"],
+            check_same_thread=False,
+            isolation_level=None,
+            factory=Connection,
         )
         execute(ctx, db, "pragma cache_size = -200")
         execute(ctx, db, "pragma synchronous = normal")

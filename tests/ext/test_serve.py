@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.core.support import LONG
-from tests.ext.service_processes import APPS, Process, serving
+from tests.ext.service_processes import Process, serving
 from tests.ext.serving import get, read, until
-from tether.cli._serve import serve
-from tether.ext.asgi import Service
 
 POST = b"POST %s HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
 STOPPING = b"The service is stopping.\n"
@@ -288,7 +279,7 @@ def test_a_second_signal_to_the_parent_ends_its_workers(tmp_path: Path) -> None:
         with served.ask(get("/slow")) as request:
             served.until_said("slow")
             served.process.send_signal(signal.SIGTERM)
-            until(lambda: "Waiting for child" in served.log, "passed on", LONG)
+            until(lambda: "Waiting for connections" in served.log, "it waits", LONG)
             served.process.send_signal(signal.SIGTERM)
             assert served.end() == 143
             with pytest.raises(ConnectionError):  # nobody has answered
@@ -307,91 +298,6 @@ def test_what_a_worker_has_cut_off_is_the_status_of_the_parent(tmp_path: Path) -
     assert "GET /stuck" in served.log
 
 
-# -- under load ------------------------------------------------------------------------
-
-
-class Load:
-    """Clients as behind a balancer: they go on for as long as the service is ready."""
-
-    def __init__(self, served: Process, most: int) -> None:
-        self.served = served
-        self.left = most
-        self.ready = True
-        self.answered = 0
-        self.dropped: list[str] = []
-        self._lock = threading.Lock()
-
-    def _next(self) -> bool:
-        with self._lock:
-            self.left -= 1
-            return self.left >= 0
-
-    def _note(self, outcome: bytes, how: str) -> bool:
-        """Count an answer; whether the connection may be used again."""
-        with self._lock:
-            if b"200 OK" in outcome and outcome.endswith(b'"moment"'):
-                self.answered += 1
-            else:
-                self.dropped.append(f"{how}: {outcome!r}")
-        return b"connection: close" not in outcome
-
-    def balancer(self) -> None:
-        while self.served.answer("/readyz")[0] == 200:
-            pass
-        self.ready = False
-
-    def new_connections(self) -> None:
-        while self.ready and self._next():
-            with self.served.ask(b"") as connection:
-                self._note(whole(connection, get("/moment")), "new")
-
-    def kept_connections(self) -> None:
-        while self.ready and self._next():
-            with self.served.ask(b"") as connection:
-                while self._note(whole(connection, KEEP), "kept") and self._next():
-                    pass
-
-
-KEEP = b"GET /moment HTTP/1.1\r\nHost: test\r\n\r\n"
-
-
-def whole(connection: socket.socket, request: bytes) -> bytes:
-    """Its response, as far as it comes."""
-    received = b""
-    try:
-        connection.sendall(request)
-        while not received.endswith(b'"moment"'):
-            piece = connection.recv(65536)
-            if not piece:
-                break
-            received += piece
-    except ConnectionError as exc:
-        return received + repr(exc).encode()
-    return received
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_nothing_that_was_accepted_is_dropped_under_load(
-    tmp_path: Path, workers: str
-) -> None:
-    options = ("--workers", workers, "--drain", "1", "--grace", "60")
-    with serving(tmp_path, *options) as served:
-        load = Load(served, most=10_000)
-        works: list[Callable[[], None]] = [load.new_connections, load.kept_connections]
-        works = [*works * 6, load.balancer]
-        clients = [threading.Thread(target=work) for work in works]
-        for client in clients:
-            client.start()
-        until(lambda: load.answered > 100, "they are at it", LONG)
-        served.process.send_signal(signal.SIGTERM)
-        for client in clients:
-            client.join(LONG)
-        assert served.end() == 0
-    assert load.left > 0, "the load ended before the service did"
-    assert not load.dropped
-    assert load.answered > 100
-
-
 # -- heads -----------------------------------------------------------------------------
 
 
@@ -400,106 +306,6 @@ def test_a_client_that_is_slow_with_its_head_is_cut_off(tmp_path: Path) -> None:
         with served.ask(b"GET /quick HTTP/1.1\r\nHost: te") as slow:
             assert read(slow) == (408, b"")
         assert served.answer("/quick") == (200, b'"quick"')
-
-
-# -- calls that cannot work ------------------------------------------------------------
-
-
-def call(folder: Path, *args: str) -> tuple[int, str]:
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run(
-        [sys.executable, "-m", "tether", "serve", *args],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-        check=False,
-    )
-    return done.returncode, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        ([], "Missing argument 'MODULE:APP'"),
-        (["shop"], "'shop' is not of the form MODULE:APP"),
-        (["shop:"], "'shop:' is not of the form MODULE:APP"),
-        (["nowhere_at_all:app"], "there is no module 'nowhere_at_all' in "),
-        (["tests.ext.nowhere.api:app"], "there is no module 'tests.ext.nowhere' in "),
-        ([f"{APPS}:nothing"], f"'{APPS}' has no 'nothing'"),
-        ([f"{APPS}:api.nothing"], f"'{APPS}' has no 'api.nothing'"),
-        ([f"{APPS}:number"], f"{APPS}:number is no ASGI application: 7"),
-        ([f"{APPS}:times", "--factory"], f"{APPS}:times() made no application: {{}}"),
-        ([f"{APPS}:app", "--drain", "2"], "is a Service, which has its own: --drain"),
-        ([f"{APPS}:api", "--drain", "-1"], "Invalid value for '--drain'"),
-        ([f"{APPS}:api", "--grace", "soon"], "Invalid value for '--grace'"),
-        ([f"{APPS}:api", "--grace", "nan"], "'nan' is not a number of seconds"),
-        ([f"{APPS}:api", "--timeout", "0"], "Invalid value for '--timeout'"),
-        ([f"{APPS}:api", "--timeout", "nan"], "'nan' is not a number of seconds"),
-        ([f"{APPS}:api", "--header-timeout", "inf"], "'inf' is not a number of"),
-        ([f"{APPS}:api", "--workers", "0"], "Invalid value for '--workers'"),
-        ([f"{APPS}:api", "--port", "70000"], "Invalid value for '--port'"),
-        ([f"{APPS}:api", "--readyz", "x"], "readyz is a path, as /readyz, or None"),
-    ],
-)
-def test_what_cannot_work_is_said_and_ends_with_2(
-    monkeypatch: pytest.MonkeyPatch, args: list[str], message: str
-) -> None:
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    result = CliRunner().invoke(serve, args)
-    said = " ".join(result.output.split())
-    assert (result.exit_code, message in said) == (2, True), said
-
-
-def test_the_command_says_so_and_ends_with_2(tmp_path: Path) -> None:
-    status, said = call(tmp_path, "nowhere_at_all:app")
-    assert status == 2
-    assert said.splitlines()[-1] == (
-        f"Error: there is no module 'nowhere_at_all' in {tmp_path} or installed"
-    )
-
-
-def test_the_help_tells_the_times_of_a_service() -> None:
-    said = " ".join(CliRunner().invoke(serve, ["--help"]).output.split())
-    for name, parameter in inspect.signature(Service).parameters.items():
-        if parameter.default is not parameter.empty:
-            default = str(parameter.default).removesuffix(".0")
-            assert re.search(f"--{name} .*?\\[default: {default}\\]", said), name
-
-
-def test_without_uvicorn_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("tether.cli._serve.find_spec", lambda name: None)
-    result = CliRunner().invoke(serve, [f"{APPS}:api"])
-    assert result.exit_code == 2
-    assert 'pip install "tether[serve]"' in result.output
-
-
-def test_a_failure_inside_the_module_keeps_its_traceback(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text("import nowhere_at_all\n", encoding="utf-8")
-    status, said = call(tmp_path, "shop:app")
-    assert status == 1
-    assert 'shop.py", line 1' in said
-
-
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_startup_that_fails_ends_with_3(tmp_path: Path, workers: str) -> None:
-    args = (f"{APPS}:fails_to_start", "--port", "0", "--workers", workers)
-    status, said = call(tmp_path, *args)
-    assert status == 3
-    assert "no database" in said
-
-
-def test_a_port_that_is_taken_ends_with_3(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        status, said = call(tmp_path, f"{APPS}:returns", "--port", port)
-    assert status == 3
-    assert "address already in use" in said
 
 
 # -- what it serves ----------------------------------------------------------------------

@@ -51,7 +51,7 @@ def test_the_incident_loses_pods_by_what_it_prefetches_and_the_fixed_one_none(
     assert incident["roots"]
     for root in incident["roots"]:
         assert root["root"] == "_prefetch, demo/prefetch/incident.py"
-    assert incident["falls short in"]
+    assert incident["falls_short"]
     assert fixed["killed"] == 0
     assert fixed["answered"] >= 99.0
     assert fixed["most_prefetches"] <= said["scale"]["places"]

@@ -36,6 +36,7 @@ import asyncio
 import socket
 import time
 from _thread import allocate_lock
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import TracebackType
 from typing import Protocol, final
 
@@ -49,6 +50,7 @@ from ._scope import Scope
 
 GRACE = 1.0
 _AGAIN, _AGAIN_AT_MOST = 0.005, 0.1  # seconds between two requests
+GENERATORS = CO_GENERATOR | CO_ASYNC_GENERATOR
 _THE_DRIVERS = 0.02  # seconds for the request of the driver's own
 
 
@@ -116,15 +118,15 @@ class stopping:  # noqa: N801
     # -- in a task -------------------------------------------------------------
 
     async def __aenter__(self) -> None:
-        self._begin(self._ctx)
+        ctx = self._ctx
+        self._begin(ctx)
         around: Scope | None = None
         if self._interrupt:
-            around = self._ctx.with_cancel()
+            around = ctx.with_cancel()
         elif in_a_block():
             # A shield, for the time in which the block is told in another way.
-            ctx = self._ctx
-            shield = ctx.without_cancel()  # tether: ignore[detached-without-limit]
-            around = shield.with_cancel()
+            above = ctx.without_cancel()  # tether: ignore[detached-without-limit]
+            around = above.with_cancel()
         self._around = around
         try:
             if around is not None:
@@ -135,7 +137,7 @@ class stopping:  # noqa: N801
             socket.close(self._twin)
             if around is not None:
                 around.__exit__(type(exc), exc, exc.__traceback__)
-            self._ctx.check()  # as the interruption, if a block around us has ended
+            ctx.check()  # as the interruption, if a block around us has ended
             raise
 
     async def __aexit__(
@@ -182,6 +184,7 @@ class stopping:  # noqa: N801
         if not isinstance(exc, Exception) or isinstance(exc, ContextError):
             return
         if self.cut or self._peer.tells(exc):
+            _forget_managers(exc)
             instead_of(exc, self._ctx)
 
     # -- in a thread of tether's -----------------------------------------------
@@ -224,3 +227,19 @@ class stopping:  # noqa: N801
         twin = socket.socket(fileno=self._twin)
         shut(twin)
         twin.detach()
+
+
+def _forget_managers(exc: Exception) -> None:
+    """Take the generators of our own blocks, which it has come through, off its trace.
+
+    From 3.13 on such a frame leads to its caller, contextlib's, which has the error
+    among its variables: a cycle, and it would hold the context.
+    """
+    trace = exc.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        ours = str(frame.f_globals.get("__name__", "")).startswith("tether.")
+        if not ours or not frame.f_code.co_flags & GENERATORS:
+            break
+        trace = trace.tb_next
+    exc.__traceback__ = trace

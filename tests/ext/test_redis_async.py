@@ -322,7 +322,9 @@ def test_answers_are_never_crossed(
     run(main)
 
 
-def test_the_wait_for_a_connection_counts(run: Run, redis_server: Server) -> None:
+def test_the_wait_for_a_connection_counts(
+    run: Run, redis_server: Server, plain: redis.Redis
+) -> None:
     async def main() -> None:
         pool = redis.asyncio.BlockingConnectionPool(
             connection_class=redis.asyncio.UnixDomainSocketConnection,

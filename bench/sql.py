@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import cache
 from itertools import count
 from time import perf_counter_ns as now
@@ -19,9 +19,10 @@ from tests.ext.alchemy import AlchemyInTasks, AlchemyInThreads
 from tests.ext.postgres import server
 from tests.ext.stacks import Asyncpg, Stack, Tasks, Threads, drive
 from tests.ext.stacks import plainly as in_thread
-from tether import Context, ContextError, Scope, background
+from tether import Context, ContextError, background
 
-BUDGET = 0.05
+BUDGET = 0.1
+LISTENS = 0.05  # seconds after which the middleware listens, and more
 SETTLED = 10.0
 TO_THREAD = "asyncio.to_thread, asyncio.timeout"
 _marks = count()
@@ -79,33 +80,26 @@ class Run:
         self._spy = spy
         self._end = end
         self._ended = self._gone = 0
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.scope: Scope
-
-    @contextmanager
-    def watched(self) -> Iterator[Scope]:
-        if self._end == "cancel":
+        if end == "cancel":
             self.scope = background().with_cancel()
         else:
             self.scope = background().with_timeout(BUDGET)
             self._ended = now() + int(BUDGET * 1e9)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
-        try:
-            with self.scope as ctx:
-                yield ctx
-        except ContextError:
-            pass
 
     def _watch(self) -> None:
-        self._spy.until(self.mark, sees=True)
+        while not self._spy.sees(self.mark):
+            if self.scope.done():
+                return  # the machine stood still, and it has not even begun
         if self._end == "cancel":
             self._ended = now()
             self.scope.cancel()
         self._gone = self._spy.until(self.mark, sees=False)
 
-    def took(self) -> int:
+    def took(self) -> list[int]:
         self._thread.join()
-        return max(0, self._gone - self._ended)
+        return [max(0, self._gone - self._ended)] if self._gone else []
 
 
 async def stopped(stack: Stack, n: int, end: str) -> list[int]:
@@ -113,20 +107,27 @@ async def stopped(stack: Stack, n: int, end: str) -> list[int]:
     took: list[int] = []
     spy = Spy()
     async with stack.pool(1, url()) as pool:
-        for _ in range(n):
+        for _ in range(10 * n):
+            if len(took) == n:
+                break
             run = Run(spy, end)
             pid = 0
-            with run.watched() as ctx:
-                async with stack.transaction(ctx, pool) as conn:
-                    pid = stack.pid(conn)
-                    await stack.execute(ctx, conn, "insert into benched values (1)")
-                    await stack.fetch_one(ctx, conn, run.sql)
-            took.append(run.took())
+            insert = "insert into benched values (1)"
+            try:
+                with run.scope as ctx:
+                    async with stack.transaction(ctx, pool) as conn:
+                        pid = stack.pid(conn)
+                        await stack.execute(ctx, conn, insert)
+                        await stack.fetch_one(ctx, conn, run.sql)
+            except ContextError:
+                pass
+            took += run.took()
             next_one = "select pg_backend_pid(), 41 + 1"
             row = await stack.fetch_one(background(), pool, next_one)
-            assert tuple(row) == (pid, 42), "not the same connection, in order"
+            assert tuple(row) == (pid or row[0], 42), "another connection"
             assert spy.rows() == 0, "the row is there"
     spy.close()
+    assert took, "this machine stands still"
     return took
 
 
@@ -149,6 +150,7 @@ def hung_up(path: str) -> Callable[[int], list[int]]:
                 mark = f"mark-{next(_marks)}."
                 client = served.ask(get(f"{path}?mark={mark}"))
                 spy.until(mark, sees=True)
+                time.sleep(LISTENS)
                 began = now()
                 client.close()
                 took.append(spy.until(mark, sees=False) - began)

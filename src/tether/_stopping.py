@@ -36,6 +36,7 @@ import asyncio
 import socket
 import time
 from _thread import allocate_lock
+from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import TracebackType
 from typing import Protocol, final
 
@@ -49,6 +50,7 @@ from ._scope import Scope
 
 GRACE = 1.0
 _AGAIN, _AGAIN_AT_MOST = 0.005, 0.1  # seconds between two requests
+GENERATORS = CO_GENERATOR | CO_ASYNC_GENERATOR
 _THE_DRIVERS = 0.02  # seconds for the request of the driver's own
 
 
@@ -183,6 +185,7 @@ class stopping:  # noqa: N801
         if not isinstance(exc, Exception) or isinstance(exc, ContextError):
             return
         if self.cut or self._peer.tells(exc):
+            _forget_managers(exc)
             instead_of(exc, self._ctx)
 
     # -- in a thread of tether's -----------------------------------------------
@@ -225,3 +228,19 @@ class stopping:  # noqa: N801
         twin = socket.socket(fileno=self._twin)
         shut(twin)
         twin.detach()
+
+
+def _forget_managers(exc: Exception) -> None:
+    """Take the generators of our own blocks, which it has come through, off its trace.
+
+    From 3.13 on such a frame leads to its caller, contextlib's, which has the error
+    among its variables: a cycle, and it would hold the context.
+    """
+    trace = exc.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        ours = str(frame.f_globals.get("__name__", "")).startswith("tether.")
+        if not ours or not frame.f_code.co_flags & GENERATORS:
+            break
+        trace = trace.tb_next
+    exc.__traceback__ = trace

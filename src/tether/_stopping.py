@@ -124,9 +124,8 @@ class stopping:  # noqa: N801
             around = self._ctx.with_cancel()
         elif in_a_block():
             # A shield, for the time in which the block is told in another way.
-            shield = (
-                self._ctx.without_cancel()
-            )  # tether: ignore[detached-without-limit]
+            ctx = self._ctx
+            shield = ctx.without_cancel()  # tether: ignore[detached-without-limit]
             around = shield.with_cancel()
         self._around = around
         try:

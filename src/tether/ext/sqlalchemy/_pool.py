@@ -104,6 +104,7 @@ def connected(ctx: Context, driver: Driver, connect: Callable[[], Any]) -> Any:
 async def _connected_in_task(ctx: Context, connect: Callable[[], Any]) -> Any:
     loop, without = asyncio.get_running_loop(), no_variables()
     with ctx.with_cancel():
-        # A transport keeps the variables that it was made with, for as long as it lives.
+        # A transport keeps the variables that it was made with as long as it lives.
         work = greenlet_spawn(connect)
-        return await loop.create_task(work, context=without)
+        task = loop.create_task(work, context=without)  # tether: ignore[bare-task]
+        return await task

@@ -118,15 +118,15 @@ class stopping:  # noqa: N801
     # -- in a task -------------------------------------------------------------
 
     async def __aenter__(self) -> None:
-        self._begin(self._ctx)
+        ctx = self._ctx
+        self._begin(ctx)
         around: Scope | None = None
         if self._interrupt:
-            around = self._ctx.with_cancel()
+            around = ctx.with_cancel()
         elif in_a_block():
             # A shield, for the time in which the block is told in another way.
-            ctx = self._ctx
-            shield = ctx.without_cancel()  # tether: ignore[detached-without-limit]
-            around = shield.with_cancel()
+            above = ctx.without_cancel()  # tether: ignore[detached-without-limit]
+            around = above.with_cancel()
         self._around = around
         try:
             if around is not None:
@@ -137,7 +137,7 @@ class stopping:  # noqa: N801
             socket.close(self._twin)
             if around is not None:
                 around.__exit__(type(exc), exc, exc.__traceback__)
-            self._ctx.check()  # as the interruption, if a block around us has ended
+            ctx.check()  # as the interruption, if a block around us has ended
             raise
 
     async def __aexit__(

@@ -52,23 +52,29 @@ _tables = count()
 # -- one Django for this process -----------------------------------------------------
 
 
+# At once, since nobody may look at an object of Django's before.
+POOL = {"pool": {"min_size": 1, "max_size": 2, "timeout": LONG}}
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {"ENGINE": "django.db.backends.postgresql"},
+    "pooled": {"ENGINE": "django.db.backends.postgresql", "OPTIONS": POOL},
+    "lite": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+}
+settings.configure(
+    ALLOWED_HOSTS=["*"],
+    DATABASES=DATABASES,
+    MIDDLEWARE=["tether.ext.django.ContextMiddleware"],
+    ROOT_URLCONF=__name__,
+    SECRET_KEY="-",
+    USE_TZ=True,
+)
+django.setup()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def configured(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
-    lite = tmp_path_factory.mktemp("django") / "lite"
-    pool = {"pool": {"min_size": 1, "max_size": 2, "timeout": LONG}}
-    settings.configure(
-        ALLOWED_HOSTS=["*"],
-        DATABASES={
-            "default": postgres.django,
-            "pooled": {**postgres.django, "OPTIONS": pool},
-            "lite": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(lite)},
-        },
-        MIDDLEWARE=["tether.ext.django.ContextMiddleware"],
-        ROOT_URLCONF=__name__,
-        SECRET_KEY="-",
-        USE_TZ=True,
-    )
-    django.setup()
+    DATABASES["default"].update(postgres.django)
+    DATABASES["pooled"].update(postgres.django)
+    DATABASES["lite"]["NAME"] = str(tmp_path_factory.mktemp("django") / "lite")
     with pytest.raises(MiddlewareNotUsed):
         ContextMiddleware(lambda request: None)
 
@@ -501,7 +507,7 @@ def test_on_sqlite_the_rows_end_that_are_computed_when_asked_for() -> None:
 
 
 def test_on_sqlite_a_wait_for_a_lock_ends_and_rolls_back() -> None:
-    name = str(settings.DATABASES["lite"]["NAME"])
+    name = DATABASES["lite"]["NAME"]
     ask("create table if not exists locked (i int)", "lite")
     with closing(sqlite3.connect(name, isolation_level=None)) as other:
         other.execute("begin immediate")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, select, text
+from sqlalchemy import Engine, StaticPool, create_engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import (
@@ -205,6 +205,7 @@ def test_a_task_that_somebody_else_cancels_keeps_its_connection_as_well(
             pid = await value_async(engine, PID)
             sql, name = mark(ENDLESS)
             with background().with_timeout(LONG):
+                assert await value_async(engine, SEVEN) == 7
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.1):
                         async with engine.connect() as connection:
@@ -575,6 +576,21 @@ def test_on_aiosqlite_a_statement_ends_and_its_thread_is_free(
                             await value_async(engine, text(COUNTING))
             assert await value_async(engine, SEVEN) == 7
             assert time.monotonic() - began < SOON
+        await engine.dispose()
+
+    run(main)
+
+
+def test_on_aiosqlite_tasks_may_share_a_connection(run: Run) -> None:
+    """That is how SQLAlchemy has a database in memory."""
+
+    async def main() -> None:
+        engine = create_async_engine("sqlite+aiosqlite://", poolclass=StaticPool)
+        attach(engine)
+        assert await value_async(engine, SEVEN) == 7  # there is one from now on
+        with background().with_timeout(LONG):
+            sevens = [value_async(engine, SEVEN) for _ in range(20)]
+            assert await asyncio.gather(*sevens) == [7] * 20
         await engine.dispose()
 
     run(main)

@@ -72,6 +72,8 @@ class Driver:
         self.in_tasks = dialect.is_async
         self.peer = PEERS.get(dialect.driver)  # None: not one of PostgreSQL's
         self.of_sqlite = dialect.driver in {"pysqlite", "aiosqlite"}
+        # The rows of others are there when a statement is done.
+        self.fetches_late = dialect.driver == "pysqlite"
 
     def is_lost(self, conn: Any) -> bool:
         """Whether a connection is known to be closed."""
@@ -141,4 +143,5 @@ async def _in_thread(db: Any, call: Callable[[], T], ctx: Context) -> T:
     try:
         return await greenlet_spawn(call)
     finally:
-        del db._execute
+        if vars(db).get("_execute") is execute:  # not that of another task, beside it
+            del db._execute

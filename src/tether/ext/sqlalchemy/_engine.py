@@ -14,6 +14,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import Any, TypeVar, final
 from weakref import WeakSet
 
@@ -34,14 +35,16 @@ T = TypeVar("T")
 ROLL_BACK = 1.0  # seconds for a roll-back
 GUARDED: Key[bool] = Key("tether.ext.sqlalchemy")  # on the contexts of `guard`
 _NAME = "_tether_following"
+_lock = Lock()  # an engine is changed once
 
 
 def following(engine: Engine) -> Following:
     """What makes this engine follow contexts, begun if need be."""
-    found: Following | None = getattr(engine.dialect, _NAME, None)
-    if found is None:
-        found = Following(engine)
-        setattr(engine.dialect, _NAME, found)
+    with _lock:
+        found: Following | None = getattr(engine.dialect, _NAME, None)
+        if found is None:
+            found = Following(engine)
+            setattr(engine.dialect, _NAME, found)
     return found
 
 
@@ -115,7 +118,7 @@ class Following:
         except BaseException:
             self._note(conn, failed=True)
             raise
-        if self._driver.of_sqlite or execution._is_server_side:
+        if execution._is_server_side or self._driver.fetches_late:
             execution.cursor = Fetching(cursor, partial(self._fetch, conn))
 
     def _fetch(self, conn: Any, call: Callable[[], T]) -> T:

@@ -95,12 +95,16 @@ def _wait_in_task(
 def connected(ctx: Context, driver: Driver, connect: Callable[[], Any]) -> Any:
     """A new connection, made within `ctx`."""
     if driver.in_tasks:
-        # A transport keeps the variables that it was made with, as long as it lives.
-        work, without = greenlet_spawn(connect), no_variables()
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(work, context=without)  # tether: ignore[bare-task]
-        with ctx.with_cancel():
-            return await_only(task)
+        return await_only(_connected_in_task(ctx, connect))
     if driver.peer is not None and running_loop() is None:
         return fetched(ctx, connect, lambda conn: conn.close())
     return connect()
+
+
+async def _connected_in_task(ctx: Context, connect: Callable[[], Any]) -> Any:
+    loop, without = asyncio.get_running_loop(), no_variables()
+    with ctx.with_cancel():
+        # A transport keeps the variables that it was made with as long as it lives.
+        work = greenlet_spawn(connect)
+        task = loop.create_task(work, context=without)  # tether: ignore[bare-task]
+        return await task

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from itertools import count
 from time import perf_counter_ns as now
@@ -16,8 +16,10 @@ from typing import Any
 
 from bench._measure import Case, Effort, Side, Where
 from demo.databases.server import server
+from tests.ext.alchemy import AlchemyInTasks, AlchemyInThreads
 from tests.ext.stacks import Asyncpg, Stack, Tasks, Threads, drive
-from tether import ContextError, background
+from tests.ext.stacks import plainly as in_thread
+from tether import Context, ContextError, background
 
 BUDGET = 0.1
 LISTENS = 0.05  # seconds after which the middleware listens, and more
@@ -165,7 +167,56 @@ def stacks() -> dict[str, tuple[Callable[[], Stack], Where]]:
         "psycopg, uvloop": (lambda: Tasks(server()), "uvloop"),
         "asyncpg, asyncio": (lambda: Asyncpg(server()), "asyncio"),
         "asyncpg, uvloop": (lambda: Asyncpg(server()), "uvloop"),
+        "SQLAlchemy, psycopg, threads": (lambda: AlchemyInThreads(server()), "thread"),
+        "SQLAlchemy, psycopg, asyncio": (alchemy("psycopg"), "asyncio"),
+        "SQLAlchemy, asyncpg, asyncio": (alchemy("asyncpg"), "asyncio"),
+        "Django, threads": (lambda: Django(server()), "thread"),
     }
+
+
+def alchemy(driver: str) -> Callable[[], Stack]:
+    return lambda: AlchemyInTasks(server(), driver)
+
+
+class Django(Threads):
+    """Its connection of this thread in the place of a pool."""
+
+    def pool(self, size: int, url: str = "") -> Any:
+        del size, url
+
+        @contextmanager
+        def opened() -> Iterator[Any]:
+            import django
+            from django.conf import settings
+
+            if not settings.configured:
+                settings.configure(DATABASES={"default": self.server.django})
+                django.setup()
+            from django.db import connections
+
+            yield connections["default"]
+            connections.close_all()
+
+        return in_thread(opened())
+
+    def transaction(self, ctx: Context, source: Any, **options: Any) -> Any:
+        from tether.ext.django import transaction
+
+        del source
+        return in_thread(transaction(ctx, **options))
+
+    def pid(self, conn: Any) -> int:
+        return super().pid(conn.connection)
+
+    async def execute(self, ctx: Context, source: Any, sql: str) -> Any:
+        await self.fetch_one(ctx, source, sql)
+
+    async def fetch_one(self, ctx: Context, source: Any, sql: str) -> Any:
+        from tether.ext.django import guard
+
+        with guard(ctx, source), source.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchone() if cursor.description else None
 
 
 def running(
@@ -367,4 +418,7 @@ def cases(effort: Effort) -> list[Case]:
     ]
     for name in ("psycopg, threads", "psycopg, asyncio", "asyncpg, asyncio"):
         found += [cost(name, statements, pooled=pooled) for pooled in (False, True)]
+    for name in stacks():
+        if name.startswith("SQLAlchemy"):
+            found.append(cost(name, statements, pooled=False))
     return found

@@ -74,7 +74,7 @@ class Burst:
 
 
 NO_BURST = Burst(0.0, 0.0, 1.0)
-forever = float("inf")
+FOREVER = float("inf")
 
 
 def arrivals(
@@ -137,7 +137,7 @@ class Load:
 
     async def measure(self, ctx: Context, clients: int, seconds: float) -> float:
         """How many requests a second are answered to so many clients that do wait."""
-        coming = arrivals(1.0, NO_BURST, forever, seed=1)
+        coming = arrivals(1.0, NO_BURST, FOREVER, seed=1)
         until = time.monotonic() + seconds
 
         async def client(ctx: Context) -> None:

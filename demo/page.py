@@ -98,8 +98,8 @@ def _charts(one: Record, two: Record, names: dict[str, str]) -> list[str]:
         (line.stop, 1, "SIGTERM"),
     ]
     tasks = [
-        Series(names[one.variant], tasks_of(one), one.variant),
-        Series(names[two.variant], tasks_of(two), two.variant),
+        Series(names[one.variant], _summed(one, "tasks"), one.variant),
+        Series(names[two.variant], _summed(two, "tasks"), two.variant),
     ]
     memory = [
         Series(names[record.variant], points, record.variant if not pod else "")
@@ -121,12 +121,8 @@ def _charts(one: Record, two: Record, names: dict[str, str]) -> list[str]:
     return [draw(chart, line, ticks=chart is charts[-1]) for chart in charts]
 
 
-def tasks_of(record: Record) -> list[Point]:
-    """The tasks of all pods together, over time."""
-    return _summed(record, "tasks")
-
-
 def _summed(record: Record, name: str) -> list[Point]:
+    """A number of all pods together, over time."""
     latest: dict[int, int] = {}
     points = []
     for look in sorted(record.looks, key=lambda one: one.when):

@@ -56,16 +56,11 @@ class Scale:
     base: float  # MiB of a pod that does little
 
     @property
-    def told(self) -> dict[str, float]:
-        """By name, with those of the incident, and how many times smaller they are."""
-        return {
-            **asdict(self),
-            "rate of the incident": RATE,
-            "rate is scaled by": round(RATE / self.rate, 1),
-            "pods of the incident": PODS,
-            "memory of the incident": MEMORY,
-            "places of the incident": PLACES,
-        }
+    def told(self) -> dict[str, object]:
+        """By name, with those of the incident."""
+        there = {"rate": RATE, "pods": PODS, "memory": MEMORY, "places": PLACES}
+        by = {"rate_scaled_by": round(RATE / self.rate, 1)}
+        return {**asdict(self), **by, "incident": there}
 
 
 def scaled(

@@ -114,7 +114,7 @@ def as_json(records: list[Record]) -> dict[str, object]:
         "variants": {
             record.variant: {
                 **figures(record).told,
-                "falls short in": shortfalls(record),
+                "falls_short": shortfalls(record),
                 "roots": [
                     {"root": root, "line": where, "tasks": n}
                     for root, where, n in roots(record)

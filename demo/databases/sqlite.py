@@ -13,6 +13,13 @@ from tether import Context
 from tether.ext.sqlite import Row, execute, fetch_all, fetch_one, guard
 
 
+class Connection(sqlite3.Connection):
+    """One that is closed when nobody has it any more: when its thread has ended."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class SQLite:
     """A file."""
 
@@ -20,12 +27,15 @@ class SQLite:
         self._path = path
         self._of_thread = threading.local()
 
-    def _connection(self, ctx: Context) -> sqlite3.Connection:
-        db: sqlite3.Connection | None = getattr(self._of_thread, "db", None)
+    def _connection(self, ctx: Context) -> Connection:
+        db: Connection | None = getattr(self._of_thread, "db", None)
         if db is None:
             # Interrupted from another thread, used by this one only.
             db = sqlite3.connect(
-                self._path, check_same_thread=False, isolation_level=None
+                self._path,
+                check_same_thread=False,
+                isolation_level=None,
+                factory=Connection,
             )
             execute(ctx, db, "pragma journal_mode = wal")
             execute(ctx, db, "pragma cache_size = -200")
@@ -65,7 +75,7 @@ class SQLite:
             raise
 
     def close(self) -> None:
-        db: sqlite3.Connection | None = getattr(self._of_thread, "db", None)
+        db: Connection | None = getattr(self._of_thread, "db", None)
         if db is not None:
             db.close()
             del self._of_thread.db

@@ -38,11 +38,11 @@ class Alchemy:
     """What threads and tasks have in common."""
 
     server: Server
-    tells_the_driver = True
     # SQLAlchemy's own, which wraps the driver's; behind an error of ours it is that.
     error: Any = (DBAPIError, psycopg.Error, AsyncAdapt_asyncpg_dbapi.Error)
     aborted: Any = DBAPIError
     canceled: Any = error
+    lets_go = False  # where it handles an error a local variable holds that error
 
 
 class AlchemyInThreads(Alchemy, Threads):

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +62,15 @@ class Watch:
                 if f"TAG={self.tag}\0".encode() in environ and state != b"Z":
                     found.append(int(entry.name))
         return found
+
+    def see(self, count: int) -> bool:
+        """Whether so many live, waited for: what has just begun has no variables yet."""
+        until = time.monotonic() + PATIENCE
+        while len(self.alive()) != count:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.005)
+        return True
 
     def kill(self) -> None:
         """End whatever still lives."""

@@ -48,6 +48,11 @@ async def quick() -> str:
     return "quick"
 
 
+@api.get("/left")
+async def left() -> int:
+    return round(current().remaining())
+
+
 @api.get("/moment")
 async def moment() -> str:
     await asyncio.sleep(0.03)

@@ -59,8 +59,8 @@ class Process:
         connection.sendall(request)
         return connection
 
-    def answer(self, path: str) -> tuple[int, bytes]:
-        with self.ask(get(path)) as connection:
+    def answer(self, path: str, *headers: str) -> tuple[int, bytes]:
+        with self.ask(get(path, *headers)) as connection:
             return read(connection)
 
     def until_said(self, line: str, times: int = 1) -> None:

@@ -47,6 +47,7 @@ class Stack(Protocol):
     aborted: type[Exception]  # the driver's error for a transaction that has failed
     error: type[Exception]  # the base of all that the server answers
     in_tasks: bool
+    lets_go: bool  # errors of the library hold nothing, once they are handled
 
     def connect(self, url: str = "") -> Any: ...
     def pool(self, size: int, url: str = "") -> Any: ...
@@ -102,6 +103,7 @@ async def plainly(block: Any) -> AsyncIterator[Any]:
 
 class Threads:
     in_tasks = False
+    lets_go = True
     canceled: type[Exception] = psycopg.errors.QueryCanceled
     aborted: type[Exception] = psycopg.errors.InFailedSqlTransaction
     error: type[Exception] = psycopg.Error
@@ -170,6 +172,7 @@ class Threads:
 
 class InTasks:
     in_tasks = True
+    lets_go = True
 
     def __init__(self, server: Server) -> None:
         self.server = server

@@ -207,7 +207,7 @@ def test_what_blocks_ends_with_a_cancel(
 def test_what_blocks_ends_with_the_deadline(client: Client, plain: Client) -> None:
     before = client.client_id()
     with Took(), pytest.raises(DeadlineExceeded):
-        with background().with_timeout(0.05):
+        with background().with_timeout(0.2):
             client.blpop("none", timeout=LONG)
     assert blocked(plain) == 0
     assert client.client_id() == before
@@ -328,7 +328,7 @@ def test_over_tls_it_is_the_same(
             assert client.client_id() == before
             proxy.mute()
             with Took(), pytest.raises(DeadlineExceeded):
-                with outer.with_timeout(0.05):
+                with outer.with_timeout(0.2):
                     client.get("key")
             assert client.get("key") == large
 
@@ -397,7 +397,7 @@ def test_a_server_that_hangs_is_left(
     follow(client, grace=0.1).ping()
     hung.stop()
     with Took(), pytest.raises(DeadlineExceeded) as caught:
-        with background().with_timeout(0.05):
+        with background().with_timeout(0.2):
             CALLS[how](client)
     assert isinstance(caught.value.__cause__, redis.ConnectionError)
 
@@ -447,7 +447,7 @@ def test_a_server_that_never_greets_is_left(options: Any) -> None:
     with Proxy(None) as silent:
         client = follow(redis.Redis(port=silent.port, socket_timeout=LONG, **options))
         with client, Took(), pytest.raises(DeadlineExceeded):
-            with background().with_timeout(0.05):
+            with background().with_timeout(0.2):
                 client.get("key")
 
 
@@ -455,7 +455,7 @@ def test_a_server_that_takes_no_connection_is_left() -> None:
     with deaf() as port:
         client = follow(redis.Redis(port=port, socket_connect_timeout=LONG))
         with client, Took(), pytest.raises(DeadlineExceeded):
-            with background().with_timeout(0.05):
+            with background().with_timeout(0.2):
                 client.get("key")
 
 
@@ -502,7 +502,7 @@ def test_a_retry_that_is_set_later_asks_too(client: Client) -> None:
     retry = Retry(NoBackoff(), 7)
     client.set_retry(retry)
     with Took(), pytest.raises(DeadlineExceeded):
-        with background().with_timeout(0.05):
+        with background().with_timeout(0.2):
             client.blpop("none", timeout=LONG)
     assert client.get_retry() == retry
 
@@ -514,9 +514,9 @@ def test_the_wait_for_a_connection_counts(
     threads: list[threading.Thread] = []
     taken = one.connection_pool.get_connection()
     try:
-        with background().with_timeout(LONG if cancel else 0.05) as ctx:
+        with background().with_timeout(LONG if cancel else 0.2) as ctx:
             if cancel:
-                threads.append(threading.Timer(0.05, ctx.cancel))
+                threads.append(threading.Timer(0.2, ctx.cancel))
                 threads[0].start()
             kind = Canceled if cancel else DeadlineExceeded
             with Took(), pytest.raises(kind) as caught:
@@ -531,7 +531,7 @@ def test_the_wait_for_a_connection_counts(
 
 def test_a_connection_that_comes_free_is_taken(one: Client) -> None:
     taken = one.connection_pool.get_connection()
-    timer = threading.Timer(0.05, one.connection_pool.release, (taken,))
+    timer = threading.Timer(0.2, one.connection_pool.release, (taken,))
     timer.start()
     with background().with_timeout(PATIENCE):
         assert one.ping()
@@ -588,9 +588,9 @@ def test_a_subscription_outlives_its_reader(
         assert messages.get_message(timeout=PATIENCE) is None
         timers = []
         with Took(), pytest.raises(Canceled if cancel else DeadlineExceeded) as caught:
-            with background().with_timeout(LONG if cancel else 0.05) as ctx:
+            with background().with_timeout(LONG if cancel else 0.2) as ctx:
                 if cancel:
-                    timers.append(threading.Timer(0.05, ctx.cancel))
+                    timers.append(threading.Timer(0.2, ctx.cancel))
                     timers[0].start()
                 WAITS[how](messages)
         assert isinstance(caught.value.__cause__, redis.ConnectionError)
@@ -657,9 +657,9 @@ def test_the_wait_for_a_lock_ends(
     plain.set("lock", "somebody's")
     timers = []
     with Took(), pytest.raises(Canceled if cancel else DeadlineExceeded):
-        with background().with_timeout(LONG if cancel else 0.05) as ctx:
+        with background().with_timeout(LONG if cancel else 0.2) as ctx:
             if cancel:
-                timers.append(threading.Timer(0.05, ctx.cancel))
+                timers.append(threading.Timer(0.2, ctx.cancel))
                 timers[0].start()
             client.lock("lock", sleep=LONG).acquire()
     assert plain.get("lock") == b"somebody's"
@@ -793,7 +793,7 @@ def test_a_single_connection_is_followed_by_its_pool(redis_server: Server) -> No
     follow(pool)
     with redis.Redis(connection_pool=pool, single_connection_client=True) as client:
         with Took(), pytest.raises(DeadlineExceeded):
-            with background().with_timeout(0.05):
+            with background().with_timeout(0.2):
                 client.blpop("none", timeout=LONG)
         assert client.ping()
 

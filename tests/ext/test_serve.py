@@ -52,6 +52,16 @@ def test_first_it_is_not_ready_then_deaf_then_it_waits_and_then_it_ends(
     assert "Traceback" not in served.log
 
 
+def test_it_caps_what_a_caller_asks_for(tmp_path: Path) -> None:
+    ask = get("/left", "x-request-timeout-ms: 90000")
+    with serving(tmp_path, "--max-timeout", "40", *AT_ONCE) as served:
+        assert served.answer("/left", "x-request-timeout-ms: 90000") == (200, b"40")
+        assert served.answer("/left", "x-request-timeout-ms: 20000") == (200, b"20")
+        assert served.answer("/left", "x-request-timeout-ms: 1")[0] == 504
+        with served.ask(ask) as connection:
+            assert b"x-request-id: " in connection.recv(65536)
+
+
 def test_the_part_of_a_next_request_does_not_keep_a_connection(tmp_path: Path) -> None:
     options = ("--drain", "0", "--grace", "60", "--header-timeout", "3600")
     with serving(tmp_path, *options) as served:

@@ -137,19 +137,19 @@ def test_nothing_stays_open() -> None:
 
 @pytest.mark.usefixtures("told_by")
 def test_a_tree_is_gone_when_a_cancel_returns(watch: Watch) -> None:
-    alive: list[int] = []
+    grown: list[bool] = []
     why = KeyError("why")
     with background().with_cancel() as ctx:
 
         def cancel() -> None:
-            alive.extend(watch.alive())
+            grown.append(watch.see(5))
             ctx.cancel(why)
 
         watch.then(cancel)
         with pytest.raises(Canceled) as caught:
             run(ctx, ["sh", "-c", TREE], env=watch.env, grace=PATIENCE)
     assert watch.alive() == []
-    assert len(alive) == 5
+    assert grown == [True]
     ended = caught.value.__cause__
     assert isinstance(ended, Ended)
     assert ended.returncode == -signal.SIGTERM
@@ -290,7 +290,7 @@ def test_whoever_escaped_with_the_pipe_holds_nobody_up(
     ended = Ended.of(caught.value)
     assert ended is not None
     assert ended.stdout == b"before\n"
-    assert len(watch.alive()) == 1  # that is the limit of what is promised
+    assert watch.see(1)  # that is the limit of what is promised
 
 
 def test_what_is_left_in_the_background_is_ended(watch: Watch) -> None:
@@ -417,7 +417,7 @@ def test_a_zombie_that_nobody_reaps_is_not_waited_for(watch: Watch) -> None:
         with pytest.raises(Canceled):
             run(ctx, python(code), env=watch.env, grace=PATIENCE)
     assert time.monotonic() - began < PATIENCE
-    assert len(watch.alive()) == 1
+    assert watch.see(1)
 
 
 # -- bad input -----------------------------------------------------------------------

@@ -170,18 +170,19 @@ def test_anyios_timeout_ends_the_tree(run: Run, watch: Watch) -> None:
 
 
 def test_a_second_cancel_does_not_leave_it_alone(run: Run, watch: Watch) -> None:
-    """The tree needs its grace; whoever cannot wait is not let go before it is gone."""
+    """Whoever cannot wait is not let go before the tree is gone."""
     deaf = "trap '' TERM; echo > \"$READY\"; sleep 600 & wait; wait"
 
     async def main() -> None:
         task = asyncio.create_task(
-            run_async(background(), ["sh", "-c", deaf], env=watch.env, grace=0.1)
+            run_async(background(), ["sh", "-c", deaf], env=watch.env, grace=PATIENCE)
         )
         await asyncio.to_thread(watch.wait)
         for _ in range(3):
             task.cancel()
             await asyncio.sleep(0.01)
         assert not task.done()
+        watch.kill()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert watch.alive() == []

@@ -391,7 +391,7 @@ def test_a_deadlock_names_the_tasks() -> None:
     text = str(caught.value)
     assert text.startswith("at 5 s everything waits and no timer is set:")
     assert "task consumer-1: " in text
-    assert "consumer(), at asyncio/queues.py" in text
+    assert "consumer(), at testing/test_run.py:" in text  # where the program waits
     assert "main(), at " in text
 
 

@@ -56,8 +56,10 @@ def lent(ctx: Context, source: Source[R]) -> Iterator[Connection[R]]:
     try:
         yield conn
     finally:
-        source.putconn(conn)
-        places.release()
+        try:
+            source.putconn(conn)
+        finally:
+            places.release()
 
 
 @asynccontextmanager

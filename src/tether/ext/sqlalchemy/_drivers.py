@@ -10,10 +10,10 @@ driver for the end of the connection: `Held` carries it past.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar, final
+from typing import Any, Protocol, TypeVar, final
 
 from sqlalchemy import Dialect
 
@@ -30,6 +30,14 @@ T = TypeVar("T")
 
 # By the names that SQLAlchemy has for their drivers.
 PEERS: dict[str, type[Psycopg | Asyncpg]] = {"psycopg": Psycopg, "asyncpg": Asyncpg}
+
+
+class Apart(Protocol):
+    """`apart`, or `alone`."""
+
+    async def __call__(
+        self, ctx: Context, work: Callable[[Context], Coroutine[Any, Any, T]], /
+    ) -> T: ...
 
 
 @final
@@ -69,8 +77,13 @@ class Driver:
         """Whether a connection is known to be closed."""
         return self.peer is not None and lost(raw_(conn))
 
-    def within(self, ctx: Context, conn: Any, call: Callable[[], T]) -> T:
-        """The result of a call on a connection, which ends when `ctx` ends."""
+    def within(
+        self, ctx: Context, conn: Any, call: Callable[[], T], *, apart: Apart = apart
+    ) -> T:
+        """The result of a call on a connection, which ends when `ctx` ends.
+
+        `apart` is `alone` in a task that nothing interrupts anyway.
+        """
         raw = raw_(conn)
         peer = None if self.peer is None or lost(raw) else self.peer
         if self.in_tasks:
@@ -93,6 +106,11 @@ class Driver:
         with holding():
             ctx.check()
         return result
+
+
+async def alone(ctx: Context, work: Callable[[Context], Coroutine[Any, Any, T]]) -> T:
+    """In the place of `apart`."""
+    return await work(ctx)
 
 
 def raw_(conn: Any) -> Any:

@@ -25,7 +25,7 @@ from tether._errors import CommitUnknown
 from tether._fetching import Fetching
 from tether._outlast import outlasting
 
-from ._drivers import Driver, Held, holding, raw_
+from ._drivers import Driver, Held, alone, holding, raw_
 from ._library import Engine, await_only, greenlet_spawn
 from ._pool import connected, follow_pool
 
@@ -161,7 +161,7 @@ class Following:
             done = True
 
         try:
-            self._driver.within(ctx, conn, commit)
+            self._driver.within(ctx, conn, commit, apart=alone)
         except Exception as exc:
             if done and isinstance(exc, ContextError | Held):
                 return  # the end came with the answer
@@ -188,7 +188,7 @@ class Following:
             return
         try:
             with ctx.without_cancel().with_timeout(ROLL_BACK) as rest:
-                self._driver.within(rest, conn, partial(original, conn))
+                self._driver.within(rest, conn, partial(original, conn), apart=alone)
         except (ContextError, Held):
             if conn.is_valid:
                 conn.invalidate()  # which rolls back as well

@@ -7,6 +7,7 @@ queue's own condition, `not_empty`, which the end of a context notifies as well.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -17,9 +18,10 @@ from sqlalchemy.util.queue import Empty
 from tether import Context
 from tether._clock import INF
 from tether._elsewhere import fetched
-from tether._loops import running_loop
+from tether._loops import no_variables, running_loop
 
 from ._drivers import Driver
+from ._library import await_only, greenlet_spawn
 
 T = TypeVar("T")
 
@@ -93,8 +95,12 @@ def _wait_in_task(
 def connected(ctx: Context, driver: Driver, connect: Callable[[], Any]) -> Any:
     """A new connection, made within `ctx`."""
     if driver.in_tasks:
+        # A transport keeps the variables that it was made with, as long as it lives.
+        work, without = greenlet_spawn(connect), no_variables()
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work, context=without)  # tether: ignore[bare-task]
         with ctx.with_cancel():
-            return connect()
+            return await_only(task)
     if driver.peer is not None and running_loop() is None:
         return fetched(ctx, connect, lambda conn: conn.close())
     return connect()

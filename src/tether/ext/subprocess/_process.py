@@ -156,27 +156,30 @@ class Process:
     # -- ending it ---------------------------------------------------------------
 
     def _end(self) -> None:
+        over = False
         if self._grace > 0:
             self._group.signal(signal.SIGTERM)
-            self._until_over(self._grace)
-        self._group.signal(signal.SIGKILL)
-        self._until_over(AFTER_KILL)
+            over = self._until_over(self._grace)
+        if not over:
+            self._group.signal(signal.SIGKILL)
+            self._until_over(AFTER_KILL)
         self._drain()
 
-    def _until_over(self, seconds: float) -> None:
-        """Wait for the group, at most so long; its last words are read meanwhile."""
+    def _until_over(self, seconds: float) -> bool:
+        """Whether the group is over in so many seconds; its last words are read."""
         group = self._group
         until = time.monotonic() + seconds
         pause = 0.0005
         while not group.is_over():
             left = until - time.monotonic()
             if left <= 0:
-                return
+                return False
             if group.pidfd is None or group.leader_has_ended():
                 self._stop_watching(group.pidfd)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 left = min(left, pause)
             self._turn(left)
+        return True
 
     # -- pipes -------------------------------------------------------------------
 
@@ -240,6 +243,7 @@ class Process:
             if pipe is not None:
                 self._shut(pipe)
         self._selector.close()
+        self._group.reap()  # so it costs one call to see that nobody is left
         if not self._group.is_over():
             self._group.signal(signal.SIGKILL)  # once more, and waits for nothing
         self._group.close()

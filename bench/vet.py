@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench._measure import Bar, Case, Effort, Run, Side
@@ -57,24 +58,32 @@ def lines(paths: Sequence[Path]) -> int:
 def cases(effort: Effort) -> list[Case]:
     """One operation is a line."""
     small = files([STDLIB / "concurrent"])
+    if not effort.large:  # a command's start is most of it
+        return [_case(small[-1:], [_vet, _ruff, _async])]
     large = files([STDLIB / name for name in PACKAGES])
     own = files([ROOT / "src", ROOT / "demo", ROOT / "bench"])
-    if not effort.large:
-        small, large, own = small[-1:], large[-1:], own[-1:]
-    beside = f"{lines(small)} lines of the standard library"
-    alone = f"{lines(large)} lines of the standard library"
-    ours = f"{lines(own)} lines that use tether"
-    bars = (Bar(FASTEST),)
     return [
-        Case(beside, VET, [_vet(small), _ruff(small), _async(small)], n=1),
-        Case(alone, VET, [_vet(large, bars), _ruff(large)], n=1),
-        Case(ours, VET, [_vet(own, bars), _ruff(own)], n=1),
+        _case(small, [_vet, _ruff, _async]),
+        _case(large, [_bounded, _ruff]),
+        _case(own, [_bounded, _ruff], "that use tether"),
     ]
 
 
-def _vet(paths: Sequence[Path], bars: tuple[Bar, ...] = ()) -> Side:
+def _case(
+    paths: Sequence[Path],
+    sides: Sequence[Callable[[Sequence[Path]], Side]],
+    of: str = "of the standard library",
+) -> Case:
+    return Case(f"{lines(paths)} lines {of}", VET, [make(paths) for make in sides], n=1)
+
+
+def _bounded(paths: Sequence[Path]) -> Side:
+    return replace(_vet(paths), bars=(Bar(FASTEST),))
+
+
+def _vet(paths: Sequence[Path]) -> Side:
     words = ("-m", "tether", "vet", "--jobs", "1", "--statistics")
-    return _side(VET, words, paths, bars)
+    return _side(VET, words, paths)
 
 
 def _ruff(paths: Sequence[Path]) -> Side:
@@ -86,11 +95,5 @@ def _async(paths: Sequence[Path]) -> Side:
     return _side("flake8-async", ("-m", "flake8_async", "--asyncio"), paths)
 
 
-def _side(
-    name: str,
-    words: Sequence[str],
-    paths: Sequence[Path],
-    bars: tuple[Bar, ...] = (),
-) -> Side:
-    run = command(*words, *map(str, paths))
-    return Side(name, run, per=max(1, lines(paths)), bars=bars)
+def _side(name: str, words: Sequence[str], paths: Sequence[Path]) -> Side:
+    return Side(name, command(*words, *map(str, paths)), per=max(1, lines(paths)))

@@ -52,7 +52,7 @@ def bench(*words: str) -> str:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=250,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -147,3 +147,18 @@ def f(ctx: Context, client: {typed}) -> None:
     # Wherever in the project that is said, and whichever file is looked at.
     (tmp_path / "app.py").write_text(cure, encoding="utf-8")
     assert check([tmp_path / "user.py"], settings).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "codes"),
+    [
+        ("app = make_app()", ["CTX902"]),
+        ("from tether.ext.asgi import Service\napp = Service(make_app())", []),
+        ("from tether.ext.uvicorn import serve\nserve(make_app)", []),
+    ],
+)
+def test_what_stops_by_a_signal_is_known(line: str, codes: list[str]) -> None:
+    text = f"import asyncio\nfrom tether import background\n{line}\n"
+    text += "asyncio.run(main(background()))\n"
+    found = check_text(text, "nowhere/shop.py", "CTX902")
+    assert [f.code for f in found] == codes

@@ -13,11 +13,11 @@ def retry(ctx: Context) -> None:
         time.sleep(0.5)  # error: CTX204
 
 
-async def pause(ctx: Context) -> None:
-    await asyncio.sleep(0.5)  # error: CTX204
-
-
 # Right:
+
+
+async def pause(ctx: Context) -> None:
+    await asyncio.sleep(0.5)  # whoever entered ctx has it interrupted
 
 
 async def interrupted(ctx: Context) -> None:

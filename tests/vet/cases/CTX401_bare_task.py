@@ -48,3 +48,11 @@ async def watched(ctx: Context, conn: object) -> object:
     finally:
         watch.cancel()
         await asyncio.wait([watch])
+
+
+async def waited_for(ctx: Context) -> None:
+    workers = [asyncio.create_task(load(ctx)) for _ in range(3)]
+    try:
+        await serve(ctx)
+    finally:
+        await asyncio.wait(workers)

@@ -2,7 +2,9 @@
 import logging
 import sqlite3
 
+from psycopg_pool import ConnectionPool
 from tether import Context, Key
+from tether.ext.httpx import AsyncClient
 
 THING: Key[object] = Key("thing")
 REQUEST_ID: Key[str] = Key("request-id")
@@ -14,6 +16,11 @@ def serve(ctx: Context, settings: object, user_id: str) -> None:
     page(ctx.with_value(THING, settings))  # error: CTX603
     page(ctx.with_value(THING, lambda: 1))  # error: CTX603
     page(ctx.with_value(THING, serve))  # error: CTX603
+
+
+def clients(ctx: Context, http: AsyncClient, pool: ConnectionPool) -> None:
+    page(ctx.with_value(THING, http))  # error: CTX603
+    page(ctx.with_value(THING, pool))  # error: CTX603
 
 
 def typed(ctx: Context, options: "shop.AppSettings", user: "shop.User") -> None:

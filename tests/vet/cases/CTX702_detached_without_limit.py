@@ -36,3 +36,8 @@ def values_of(ctx: Context) -> Context:
 class Job:
     def __init__(self, ctx: Context) -> None:
         self.values = ctx.without_cancel()
+
+
+async def shielded(ctx: Context) -> None:
+    with ctx.without_cancel().with_cancel():
+        await put_back()

@@ -54,7 +54,7 @@ async def checkout(ctx: Context, user: int) -> JSONResponse:
 
 
 async def audit(ctx: Context, user: int) -> None:
-    await asyncio.sleep(1.0)  # error: CTX204
+    await asyncio.sleep(1.0)
     write(ctx.without_cancel(), user)  # error: CTX702
 
 

@@ -11,23 +11,20 @@ from .._shapes import is_shutdown
 
 
 def check(file: File) -> Iterator[Found]:
-    """Report `time.sleep` and `asyncio.sleep` in functions that have a context."""
+    """Report `time.sleep` in functions of threads that have a context.
+
+    Not `asyncio.sleep`: the block that a task is in interrupts it.
+    """
     for call, function, callee in file.calls("sleep"):
         ctx = file.given(function)
-        if not ctx or is_shutdown(file, call, function):
+        if callee != "time.sleep" or function.is_async or not ctx:
+            continue
+        if is_shutdown(file, call, function):
             continue
         ctx = next(
             (name for _, name in file.scopes_around(call, function) if name), ctx
         )
-        awaited = isinstance(file.module.parents.get(call), ast.Await)
-        if callee == "time.sleep" and not function.is_async:
-            cure = f"{ctx}.sleep"
-        elif callee in {"asyncio.sleep", "anyio.sleep"} and awaited:
-            if _is_yield(call) or any(file.scopes_around(call, function)):
-                continue  # in a block of its own context it is interrupted
-            cure = f"{ctx}.sleep_async"
-        else:
-            continue
+        cure = f"{ctx}.sleep"
         yield Found(
             call,
             f"this sleeps on when {ctx} has ended: use {cure}()",
@@ -40,19 +37,14 @@ def _is_plain(call: ast.Call) -> bool:
     return len(call.args) == 1 and not call.keywords
 
 
-def _is_yield(call: ast.Call) -> bool:
-    """`asyncio.sleep(0)` lets others run; it does not wait."""
-    first = call.args[0] if call.args else None
-    return isinstance(first, ast.Constant) and first.value == 0
-
-
 RULE = Rule(
     code="CTX204",
     name="sleep-without-ctx",
     says="a sleep does not end with the context at hand",
     why="""\
 Back-off and pauses are where a service hangs at shutdown. `ctx.sleep(s)` wakes up
-when the context ends and raises its error.""",
+when the context ends and raises its error. (In a task `asyncio.sleep` does, too, as
+long as the context is that of a block around it.)""",
     bad="""\
 import time
 from tether import Context

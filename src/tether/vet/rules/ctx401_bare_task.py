@@ -39,10 +39,10 @@ def check(file: File) -> Iterator[Found]:
 
 def _is_looked_after(file: File, call: ast.Call, function: Function) -> bool:
     """Whether it has a name, and a `finally` of the function has that name, too."""
-    parent = file.module.parents.get(call)
-    if not isinstance(parent, ast.Assign):
+    given = file.module.statement(call)
+    if not isinstance(given, ast.Assign):
         return False
-    names = {target.id for target in parent.targets if isinstance(target, ast.Name)}
+    names = {target.id for target in given.targets if isinstance(target, ast.Name)}
     return any(
         names & file.mentions(statement)
         for node, where in file.module.of(ast.Try)

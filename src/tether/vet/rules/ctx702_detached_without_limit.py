@@ -21,6 +21,8 @@ def check(file: File) -> Iterator[Found]:
             continue
         if any(_limits(around) for around in file.module.ancestors(call)):
             continue
+        if _is_shield(file, call):
+            continue
         statement = file.module.statement(call)
         if isinstance(statement, ast.Return):
             continue  # the caller's business
@@ -51,6 +53,14 @@ def check(file: File) -> Iterator[Found]:
                 "without_cancel() takes the deadline away with the rest: add"
                 " .with_timeout(...), or this work may run for good",
             )
+
+
+def _is_shield(file: File, call: ast.Call) -> bool:
+    """`with ctx.without_cancel().with_cancel():`, which hands nothing on."""
+    up: ast.AST | None = call
+    while isinstance(up, (ast.Call, ast.Attribute)):
+        up = file.module.parents.get(up)
+    return isinstance(up, ast.withitem) and up.optional_vars is None
 
 
 def _limits(node: ast.AST) -> bool:

@@ -48,12 +48,18 @@ class Psycopg:
             self._conn.cancel_safe(timeout=seconds)
             return
         answered: Future[None] = Future()
+        asked: list[Task] = []
 
         def ask() -> None:
             # It gives up before we do, and so is over when the block is left.
             cancel = self._conn.cancel_safe(timeout=seconds * 0.8)
             asking = loop.create_task(cancel)
             asking.add_done_callback(told)
+            asked.append(asking)
+
+        def give_up() -> None:
+            for asking in asked:
+                asking.cancel()
 
         def told(asking: Task) -> None:
             if not asking.cancelled():
@@ -62,7 +68,11 @@ class Psycopg:
 
         # The coroutine is made there: one that a closed loop never ran would complain.
         loop.call_soon_threadsafe(ask)
-        answered.result(seconds)
+        try:
+            answered.result(seconds)
+        except TimeoutError:  # the loop is busy with other things
+            loop.call_soon_threadsafe(give_up)
+            raise
 
     def tells(self, exc: Exception) -> bool:
         """Whether the statement was canceled, or the connection is lost."""

@@ -78,7 +78,12 @@ def play(name: str, server: Server, test: Callable[[Any], Coroutine[Any, Any, T]
 
     async def main() -> T:
         async with asyncio.timeout(2 * LONG):
-            return await test(stack)
+            result = await test(stack)
+            # What the drivers do by themselves to end a connection, and nothing else.
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if others:
+                await asyncio.wait(others)
+            return result
 
     return Run(where.removeprefix("on "))(main)
 

@@ -150,7 +150,7 @@ def test_code_that_exists_follows_the_current_context(
     for _ in range(3):
         sql, name = mark(ENDLESS)
         with pytest.raises(DeadlineExceeded) as caught:
-            with background().with_timeout(0.1) as ctx:
+            with background().with_timeout(0.4) as ctx:
                 with engine.begin() as connection:
                     connection.execute(text(f"insert into {rows} values (1)"))
                     connection.execute(text(sql))
@@ -176,10 +176,10 @@ def test_code_that_exists_in_tasks_keeps_its_connection(
                 sql, name = mark(ENDLESS)
                 loop = asyncio.get_running_loop()
                 with pytest.raises((DeadlineExceeded, Canceled)) as caught:
-                    budget = 0.1 if end == "deadline" else LONG
+                    budget = 0.4 if end == "deadline" else LONG
                     with background().with_timeout(budget) as ctx:
                         if end == "cancel":
-                            loop.call_later(0.1, ctx.cancel)
+                            loop.call_later(0.4, ctx.cancel)
                         async with engine.begin() as connection:
                             insert = text(f"insert into {rows} values (1)")
                             await connection.execute(insert)
@@ -207,7 +207,7 @@ def test_a_task_that_somebody_else_cancels_keeps_its_connection_as_well(
             with background().with_timeout(LONG):
                 assert await value_async(engine, SEVEN) == 7
                 with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.1):
+                    async with asyncio.timeout(0.4):
                         async with engine.connect() as connection:
                             await connection.execute(text(sql))
                 assert not watch.runs(name)
@@ -241,7 +241,7 @@ def test_a_savepoint_is_rolled_back_alone(engine: Engine, rows: str) -> None:
     with background().with_timeout(LONG) as ctx, engine.begin() as connection:
         connection.execute(text(f"insert into {rows} values (1)"))
         with pytest.raises(DeadlineExceeded):
-            with ctx.with_timeout(0.05), connection.begin_nested():
+            with ctx.with_timeout(0.3), connection.begin_nested():
                 connection.execute(text(f"insert into {rows} values (2)"))
                 connection.execute(text(ENDLESS))
         connection.execute(text(f"insert into {rows} values (3)"))
@@ -260,7 +260,7 @@ def test_rows_from_a_cursor_in_the_server_end_as_well(
     pid = value(engine, PID)
     seen = 0
     with pytest.raises(DeadlineExceeded):
-        with background().with_timeout(0.5), engine.connect() as connection:
+        with background().with_timeout(1.0), engine.connect() as connection:
             options = {"yield_per": 500}
             slow = text(SLOW.format(rows))
             for _ in connection.execute(slow, execution_options=options):
@@ -281,7 +281,7 @@ def test_rows_that_are_streamed_in_tasks_end_as_well(
             attach(engine)
             pid = await value_async(engine, PID)
             with pytest.raises(DeadlineExceeded):
-                with background().with_timeout(0.5):
+                with background().with_timeout(1.0):
                     async with engine.connect() as connection:
                         slow = text(SLOW.format(rows))
                         options = {"yield_per": 500}
@@ -319,7 +319,7 @@ def test_sessions_are_committed_and_rolled_back(
         assert watch.value(f"select sum(i) from {rows}") == 3
         sql, name = mark(ENDLESS)
         with pytest.raises(DeadlineExceeded):
-            with background().with_timeout(0.1) as ctx:
+            with background().with_timeout(0.4) as ctx:
                 with transaction(ctx, maker) as session:
                     session.add(Row(i=4))
                     session.flush()
@@ -356,7 +356,7 @@ def test_sessions_of_tasks_are_committed_and_rolled_back(
                     session.add(Row(i=2))
             sql, name = mark(ENDLESS)
             with pytest.raises(DeadlineExceeded):
-                with background().with_timeout(0.1) as ctx:
+                with background().with_timeout(0.4) as ctx:
                     async with transaction(ctx, maker) as session:
                         session.add(Row(i=3))
                         await session.flush()
@@ -387,7 +387,7 @@ def test_a_session_with_an_engine_for_each_class_is_guarded(postgres: Server) ->
 def test_a_guard_is_for_its_block_alone(postgres: Server) -> None:
     with engine_of(postgres) as engine, engine.connect() as connection:
         with pytest.raises(DeadlineExceeded):
-            with background().with_timeout(0.05) as ctx:
+            with background().with_timeout(0.3) as ctx:
                 execute(ctx, connection, text(ENDLESS))
         connection.rollback()
         with background().with_timeout(0.01) as ctx:
@@ -470,7 +470,7 @@ def test_the_question_whether_a_connection_lives_counts(postgres: Server) -> Non
         began = time.monotonic()
         with standing_still(pid):
             with pytest.raises(DeadlineExceeded):
-                with background().with_timeout(0.1):
+                with background().with_timeout(0.4):
                     value(engine, SEVEN)
             assert time.monotonic() - began < SOON
             assert value(engine, PID) != pid
@@ -484,7 +484,7 @@ def test_the_other_connections_of_a_pool_stay(postgres: Server) -> None:
             stuck, stays = one.scalar(PID), other.scalar(PID)
             with standing_still(stuck):
                 with pytest.raises(DeadlineExceeded):
-                    with background().with_timeout(0.1):
+                    with background().with_timeout(0.4):
                         one.execute(SEVEN)
         with engine.connect() as one, engine.connect() as other:
             pids = {one.scalar(PID), other.scalar(PID)}
@@ -514,7 +514,7 @@ def test_on_sqlite_a_statement_ends(lite: Engine) -> None:
     value(lite, SEVEN)
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
-        with background().with_timeout(0.05) as ctx:
+        with background().with_timeout(0.3) as ctx:
             value(lite, text(COUNTING))
     assert caught.value.ctx is ctx
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
@@ -525,7 +525,7 @@ def test_on_sqlite_a_statement_ends(lite: Engine) -> None:
 def test_on_sqlite_the_rows_end_that_are_computed_when_asked_for(lite: Engine) -> None:
     slow = NUMBERS.format(3_000_000_000) + " select i from r where i in (1, 2)"
     with lite.connect() as connection, background().with_timeout(LONG) as ctx:
-        with ctx.with_timeout(0.1):
+        with ctx.with_timeout(0.4):
             result = connection.execute(text(slow))
             assert result.fetchone() == (1,)
             with pytest.raises(DeadlineExceeded):
@@ -567,12 +567,12 @@ def test_on_aiosqlite_a_statement_ends_and_its_thread_is_free(
             with background().with_timeout(LONG) as ctx:
                 if end == "deadline":
                     with pytest.raises(DeadlineExceeded) as caught:
-                        with ctx.with_timeout(0.2):
+                        with ctx.with_timeout(0.4):
                             await value_async(engine, text(COUNTING))
                     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
                 else:
                     with pytest.raises(TimeoutError):
-                        async with asyncio.timeout(0.05):
+                        async with asyncio.timeout(0.3):
                             await value_async(engine, text(COUNTING))
             assert await value_async(engine, SEVEN) == 7
             assert time.monotonic() - began < SOON
@@ -620,7 +620,7 @@ def test_on_aiosqlite_a_transaction_is_committed_or_rolled_back(
             async with transaction(ctx, engine) as connection:
                 await connection.execute(insert)
             with pytest.raises(DeadlineExceeded):
-                with ctx.with_timeout(0.05) as budget:
+                with ctx.with_timeout(0.3) as budget:
                     async with transaction(budget, engine) as connection:
                         await connection.execute(insert)
                         await connection.execute(text(COUNTING))
@@ -681,7 +681,7 @@ def test_events_of_others_are_told_as_ever(engine: Engine) -> None:
     )
     event.listen(engine, "handle_error", lambda context: told.append("error"))
     with pytest.raises(DeadlineExceeded):
-        with background().with_timeout(0.05):
+        with background().with_timeout(0.3):
             value(engine, text(ENDLESS))
     assert told == [ENDLESS, "error"]
 

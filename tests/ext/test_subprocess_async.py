@@ -41,7 +41,7 @@ async def ticking() -> AsyncIterator[list[int]]:
     async def tick() -> None:
         while True:
             ticks[0] += 1
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
 
     task = asyncio.create_task(tick())
     try:

@@ -128,20 +128,45 @@ async def _stopped(
 
 
 async def _in_thread(db: Any, call: Callable[[], T], ctx: Context) -> T:
-    """As in a thread, in the one that aiosqlite has for its connection.
-
-    All that it does goes through `Connection._execute` (0.17 to 0.22).
-    """
-
-    def execute(fn: Callable[..., object], *args: Any, **kwargs: Any) -> Awaitable[Any]:
-        work = partial(fn, *args, **kwargs)
-        done: Awaitable[Any] = type(db)._execute(db, sqlite.call, ctx, db._conn, work)
-        return done
-
+    """As in a thread, in the one that aiosqlite has for its connection."""
     ctx.check()
-    db._execute = execute
+    task = asyncio.current_task()
+    execute = vars(db).get("_execute")
+    if execute is None:
+        execute = db._execute = Execute(db)
+    before = execute.contexts.get(task)
+    execute.contexts[task] = ctx
     try:
         return await greenlet_spawn(call)
     finally:
-        if vars(db).get("_execute") is execute:  # not that of another task, beside it
-            del db._execute
+        if before is not None:
+            execute.contexts[task] = before
+        else:
+            del execute.contexts[task]
+            if not execute.contexts:
+                del db._execute
+
+
+@final
+class Execute:
+    """Stands on an aiosqlite connection for `_execute`, by which all of it goes.
+
+    (In aiosqlite 0.17 to 0.22.) Tasks may share the connection, as those of a database
+    in memory do: each call is made within the context of its own task, if it has one.
+    """
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        self.contexts: dict[asyncio.Task[Any] | None, Context] = {}
+
+    def __call__(
+        self, fn: Callable[..., object], *args: Any, **kwargs: Any
+    ) -> Awaitable[Any]:
+        db, ctx = self._db, self.contexts.get(asyncio.current_task())
+        work = partial(fn, *args, **kwargs)
+        done: Awaitable[Any] = (
+            type(db)._execute(db, work)
+            if ctx is None
+            else type(db)._execute(db, sqlite.call, ctx, db._conn, work)
+        )
+        return done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import threading
@@ -95,6 +96,7 @@ def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def descriptors() -> int:
+    gc.collect()  # those of earlier tests may go at any moment
     return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
@@ -162,7 +164,7 @@ def test_nothing_is_begun_under_a_done_context(peer: Peer) -> None:
     before = descriptors()
     with pytest.raises(Canceled):
         within(ctx, peer, pytest.fail)
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_statement_that_begins_after_the_end_is_stopped_as_well(peer: Peer) -> None:
@@ -263,7 +265,7 @@ def test_no_descriptor_is_left(peer: Peer) -> None:
     with background().with_cancel() as ctx:
         for _ in range(20):
             within(ctx, peer, lambda: None)
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_context_canceled_because_of_an_earlier_error_of_it(peer: Peer) -> None:
@@ -373,7 +375,7 @@ def test_a_task_that_is_canceled_by_somebody_else_is(run: Run, peer: Peer) -> No
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        assert descriptors() == before
+        assert descriptors() <= before
 
     run(main)
 
@@ -430,7 +432,7 @@ def test_in_a_task_nothing_is_begun_under_a_done_context(
         with pytest.raises(Canceled):
             async with stopping(ctx, peer, interrupt=interrupt):
                 pytest.fail("begun")
-        assert descriptors() == before
+        assert descriptors() <= before
 
     run(main)
 

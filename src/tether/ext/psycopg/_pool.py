@@ -11,16 +11,14 @@ A task that is interrupted in `AsyncConnectionPool.getconn` gives back what it h
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from tether import Context, ContextError, Semaphore, wait_for
+from tether import Context, ContextError, Semaphore
 from tether._calls import instead_of
+from tether._elsewhere import fetched
 from tether._outlast import at_once, outlasting
-from tether._pool import submit
 
 from ._library import AsyncSource, R, Source, psycopg
 
@@ -103,36 +101,8 @@ def _fetch(waiting: Context, pool: ConnectionPool[Connection[R]]) -> Connection[
             return pool.getconn(timeout=AT_ONCE)
         except type(_timeout_of(pool)):
             pass  # somebody was faster
-    return _fetch_elsewhere(waiting, pool)
-
-
-def _fetch_elsewhere(
-    waiting: Context, pool: ConnectionPool[Connection[R]]
-) -> Connection[R]:
-    """Have a thread of tether's wait for it; if we leave, that one gives it back."""
-    answer: Future[Connection[R]] = Future()
-    decided = Lock()  # taken by whichever comes first, the connection or our leave
     seconds = waiting.remaining() + LATER
-
-    def fetch() -> None:
-        try:
-            conn = pool.getconn(timeout=seconds)
-        except BaseException as exc:
-            answer.set_exception(exc)
-            return
-        if decided.acquire(blocking=False):
-            answer.set_result(conn)
-        else:
-            pool.putconn(conn)
-
-    submit((fetch,))
-    try:
-        return wait_for(waiting, answer)
-    except BaseException:
-        if not decided.acquire(blocking=False):
-            # It came at the same moment, or comes within this one.
-            answer.add_done_callback(lambda done: pool.putconn(done.result()))
-        raise
+    return fetched(waiting, lambda: pool.getconn(timeout=seconds), pool.putconn)
 
 
 def _timeout_of(pool: ConnectionPool[Any]) -> psycopg.OperationalError:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tether"
 # From the ground up; a module may import those before it.
 CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
-    *["_pool", "_threads", "_tree", "_timers", "_foreign", "_describe"],
+    *["_live", "_pool", "_threads", "_tree", "_timers", "_foreign", "_describe"],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
     *["_context", "_scope", "_behalf"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
@@ -30,7 +30,7 @@ CORE = [
         "_group",
         "_waitgroup",
     ],
-    *["_live", "signals", "_listener", "_program", "_run"],
+    *["signals", "_listener", "_program", "_run"],
     *["_calls", "_stopping", "_postgres", "_sqlite", "_fetching", "_elsewhere", "wire"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.

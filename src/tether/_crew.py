@@ -29,7 +29,7 @@ from inspect import CO_COROUTINE
 from types import TracebackType
 from typing import Any, Never, Self
 
-from . import _block, _clock, _turns
+from . import _block, _clock, _live, _turns
 from ._bell import Bell
 from ._checks import limit_
 from ._clock import INF, Parker
@@ -97,6 +97,8 @@ class Crew(Bell):
         self._hooked = False
         self._process = _process
         self._scope = _made_here(ctx.with_cancel(), sys._getframe(2))
+        if _live.made is not None:
+            _live.made(self)
 
     @property
     def ctx(self) -> Context:

@@ -17,7 +17,7 @@ from contextvars import Token
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn, Self, TypeVar, cast, final
 
-from . import _clock, _describe, _foreign, _hooks, _interrupt
+from . import _clock, _describe, _foreign, _hooks, _interrupt, _live
 from ._checks import cause_, seconds_
 from ._clock import INF
 from ._context import Context
@@ -474,6 +474,8 @@ def _derive(
         _register(scope, parent, up)
     if label is not None:
         scope._values = Value(_describe.LABEL, label, scope._values)
+    if _live.made is not None:
+        _live.made(scope)
     return scope
 
 

@@ -1,0 +1,53 @@
+"""The weak list of live scopes and groups."""
+
+from __future__ import annotations
+
+import gc
+
+from tether import Group, Scope, WaitGroup, background
+from tether._live import Live
+
+
+def test_it_has_what_was_made_while_it_was_open() -> None:
+    before = background().with_cancel()
+    with Live(lambda: "noted") as live:
+        scope = background().with_timeout(1.0)
+        group, waitgroup = Group(background()), WaitGroup(background())
+        inner = group.ctx.with_cancel()
+    after = background().with_cancel()
+    scopes = [one for one, _ in live.all(Scope)]
+    assert {id(one) for one in scopes} == {
+        id(one) for one in (scope, group.ctx, waitgroup.ctx, inner)
+    }
+    assert live.all(Group) == [(group, "noted")]
+    assert live.all(WaitGroup) == [(waitgroup, "noted")]
+    group.wait()
+    waitgroup.wait()
+    for one in (before, scope, inner, after):
+        one.cancel()
+
+
+def test_it_keeps_nothing_alive() -> None:
+    with Live(lambda: None) as live:
+        with background().with_cancel() as scope:
+            assert live.all(Scope) == [(scope, None)]
+        del scope
+        gc.collect()
+        assert live.all(Scope) == []
+
+
+def test_two_are_told_and_closing_one_leaves_the_other() -> None:
+    with Live(lambda: 1) as first:
+        with Live(lambda: 2) as second, background().with_cancel() as scope:
+            assert first.all(Scope) == [(scope, 1)]
+            assert second.all(Scope) == [(scope, 2)]
+        with background().with_cancel() as scope:
+            assert (scope, 1) in first.all(Scope)
+            assert (scope, 2) not in second.all(Scope)
+
+
+def test_it_adopts_what_is_older_once() -> None:
+    with background().with_cancel() as older, Live(lambda: None) as live:
+        live.adopt(Scope)
+        live.adopt(Scope)
+        assert [one for one, _ in live.all(Scope)].count(older) == 1

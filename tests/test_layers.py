@@ -15,9 +15,18 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tether"
 # From the ground up; a module may import those before it.
 CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
-    *["_live", "_pool", "_threads", "_tree", "_timers", "_foreign", "_describe"],
+    *[
+        "_live",
+        "_pool",
+        "_threads",
+        "_tree",
+        "_signal",
+        "_timers",
+        "_foreign",
+        "_describe",
+    ],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
-    *["_context", "_scope", "_behalf"],
+    *["_context", "_scope", "_roots", "_behalf"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
     *["_where", "_left", "_outlast", "_to_thread"],
     *[

@@ -7,13 +7,23 @@ from .leaks import Leak as Leak
 from .leaks import LeakError as LeakError
 from .leaks import Watch as Watch
 from .leaks import verify_none as verify_none
+from .sweep import Finding as Finding
+from .sweep import Report as Report
+from .sweep import SweepError as SweepError
+from .sweep import Verdict as Verdict
+from .sweep import sweep as sweep
 
 __all__ = [
     "Deadlock",
+    "Finding",
     "Leak",
     "LeakError",
+    "Report",
+    "SweepError",
+    "Verdict",
     "VirtualClock",
     "Watch",
     "run",
+    "sweep",
     "verify_none",
 ]

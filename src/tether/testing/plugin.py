@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .leaks import Watch
 
 MARKER = "tether_leaks"
+SWEEP = "tether_sweep"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,10 +38,29 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{MARKER}(ignore=[...], off=False): fail the test if it leaves something "
         "behind: a task, a thread, a file, a context ...",
     )
+    config.addinivalue_line(
+        "markers",
+        f"{SWEEP}(at=..., limit=seconds): end the test at every place where it waits, "
+        "and see what is wrong then",
+    )
     strict = config.getini(MARKER)
     if strict not in {"strict", "off"}:
         raise pytest.UsageError(f"{MARKER} is strict or off, not {strict!r}")
-    config.pluginmanager.register(_Checks(strict == "strict"), "tether-leak-checks")
+    checks = _Checks(strict == "strict")
+    config.pluginmanager.register(checks, "tether-leak-checks")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Load the sweep if a test asks for it."""
+    plugins = config.pluginmanager
+    if any(item.get_closest_marker(SWEEP) for item in items):
+        from .sweep._marked import Sweeps
+
+        checks = plugins.get_plugin("tether-leak-checks")
+        assert isinstance(checks, _Checks)
+        plugins.register(Sweeps(checks.observe), "tether-sweeps")
 
 
 class _Checks:
@@ -49,9 +69,14 @@ class _Checks:
     def __init__(self, strict: bool) -> None:
         self._strict = strict
         self._watch: Watch | None = None
+        self._judging = True
         # What fixtures of wider scopes have made: by fixture, until it is torn down.
         self._wider: dict[Any, tuple[str, set[Hashable]]] = {}
         self._finished: list[tuple[str, set[Hashable]]] = []
+
+    def observe(self, watch: Watch | None) -> None:
+        """Have this watch hear what is said in each phase; it is judged elsewhere."""
+        self._watch, self._judging = watch, watch is None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(
@@ -59,6 +84,7 @@ class _Checks:
     ) -> Generator[None, object, object]:
         mark = item.get_closest_marker(MARKER)
         off = bool(mark is not None and mark.kwargs.get("off"))
+        off = off or item.get_closest_marker(SWEEP) is not None
         if off or not (self._strict or mark is not None):
             return (yield)
         from .leaks import Watch
@@ -100,6 +126,8 @@ class _Checks:
             return (yield)
         with watch.hearing():
             yield
+        if not self._judging:
+            return None
         leaks = watch.left()
         for name, keys in self._finished:
             leaks += watch.still_there(keys, name)

@@ -46,7 +46,7 @@ CORE = [
 TOOLS = ["ext", "testing", "vet", "debug"]
 # Other people's packages, where the module's name does not say it.
 LIBRARIES = {
-    "testing": {"pytest"},
+    "testing": {"_pytest", "pytest", "uvloop"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
     "ext.django": {"asgiref", "django"},

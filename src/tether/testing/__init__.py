@@ -7,11 +7,11 @@ from .leaks import Leak as Leak
 from .leaks import LeakError as LeakError
 from .leaks import Watch as Watch
 from .leaks import verify_none as verify_none
-from .sweep import Finding as Finding
-from .sweep import Report as Report
-from .sweep import SweepError as SweepError
-from .sweep import Verdict as Verdict
-from .sweep import sweep as sweep
+from .sweeping import Finding as Finding
+from .sweeping import Report as Report
+from .sweeping import SweepError as SweepError
+from .sweeping import Verdict as Verdict
+from .sweeping import sweep as sweep
 
 __all__ = [
     "Deadlock",

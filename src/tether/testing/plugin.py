@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(
     """Load the sweep if a test asks for it."""
     plugins = config.pluginmanager
     if any(item.get_closest_marker(SWEEP) for item in items):
-        from .sweep._marked import Sweeps
+        from .sweeping._marked import Sweeps
 
         checks = plugins.get_plugin("tether-leak-checks")
         assert isinstance(checks, _Checks)

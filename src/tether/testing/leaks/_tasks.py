@@ -46,6 +46,9 @@ class Tasks:
         self.loops: WeakSet[Loop] = WeakSet()
 
     def start(self) -> None:
+        for loop in [*self.loops]:
+            if not loop.is_closed():
+                self.adopt(loop)  # what was made while nobody watched
         kinds: list[type] = [asyncio.BaseEventLoop]
         uvloop = sys.modules.get("uvloop")
         if uvloop is not None:
@@ -62,7 +65,6 @@ class Tasks:
             else:
                 kind.create_task = before  # type: ignore[attr-defined]
         self._wrapped.clear()
-        self._made.clear()
 
     def _wrap(self, create_task: Callable[..., Task]) -> Callable[..., Task]:
         @wraps(create_task)

@@ -44,13 +44,14 @@ _families: list[Family] = [
 
 
 def _report(whose: object, leak: Leak) -> None:
-    """Give a leak that was told, not found, to the watch that it belongs to."""
+    """Give a leak that was told, not found, to the watch that it belongs to.
+
+    That of a watch which is over has been told by that.
+    """
     for watch in reversed(_open):
         if whose is None or whose is watch._name:
             watch._heard.append(leak)
             return
-    if _open and all(whose is not watch._name for watch in _open):
-        _open[0]._heard.append(leak)  # of a watch that is over
 
 
 hearing = Hearing(_report)

@@ -51,6 +51,8 @@ class Threads:
         for thread in threading.enumerate():
             if thread.ident in idle or thread.name.startswith(RUNNERS):
                 continue
+            if isinstance(thread, _NOT_STARTED):
+                continue
             whose, site = self._made.get(thread, (None, ()))
             key = "thread", id(thread), thread.ident
             found[key] = Found(whose, partial(_told, thread, site))
@@ -92,4 +94,6 @@ def _told(thread: threading.Thread, site: _sites.Site) -> Leak:
     return Leak(kind, what, tuple(details), cure, functions)
 
 
+# Stands for a thread that something else than threading has started, as our timers'.
+_NOT_STARTED = threading._DummyThread
 _WORKER = executors._worker.__code__

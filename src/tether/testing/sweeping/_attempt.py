@@ -148,6 +148,8 @@ def judge(trace: Trace, task: asyncio.Task[Any]) -> None:
     cut = trace.cut
     if task.cancelled():
         trace.outcome = "canceled"
+        if trace.struck and cut is not None and cut.means is not Means.CANCEL:
+            trace.problems.append("CancelledError comes out, not the context's error")
         return
     error = task.exception()
     if error is None:

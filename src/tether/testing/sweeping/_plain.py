@@ -11,6 +11,7 @@ import asyncio
 import sys
 import threading
 import time
+from _thread import get_ident
 from collections import Counter
 from contextlib import AsyncExitStack
 from types import FrameType
@@ -29,6 +30,7 @@ from ._trace import ENDLESS, RAISES, Trace
 WAYS = ((Moment.EARLY, Means.CONTEXT), (Moment.EARLY, Means.DEADLINE))
 FAR = 1_000_000.0  # its deadline, if nothing else ends it
 GLANCE = 0.0005
+LAST = 1.0  # real seconds for one that is canceled at its limit
 GRACE = 0.1  # real seconds of silence, while something outside may answer
 
 
@@ -74,7 +76,7 @@ def _run(
     _clock.now = _Looks(trace, scope, thread).now
     try:
         thread.start()
-        _drive(thread, clock, case, trace)
+        _drive(thread, clock, scope, case.limit, trace)
     finally:
         _clock.now = now
         scope.cancel()
@@ -93,7 +95,7 @@ class _Looks:
         self._busy = False
 
     def now(self) -> float:
-        if threading.current_thread() is self._thread and not self._busy:
+        if get_ident() == self._thread.ident and not self._busy:
             self._busy = True
             try:
                 self._look(sys._getframe(1))
@@ -135,10 +137,15 @@ def _callers(frame: FrameType | None) -> tuple[str, ...]:
 
 
 def _drive(
-    thread: threading.Thread, clock: VirtualClock, case: Case, trace: Trace
+    thread: threading.Thread,
+    clock: VirtualClock,
+    scope: Scope,
+    limit: float,
+    trace: Trace,
 ) -> None:
     """Move the clock whenever the thread, and all it has started, waits."""
-    end = clock.now() + case.limit
+    end = clock.now() + limit
+    stopped: float | None = None
     quiet = time.monotonic()
     while thread.is_alive():
         standing = {*clock._standing().values()}
@@ -146,14 +153,15 @@ def _drive(
             quiet = time.monotonic()
         elif Standing.OUTSIDE not in standing or time.monotonic() - quiet > GRACE:
             due = clock._next()
-            if due is None or due > end:
-                trace.problems.append(f"{ENDLESS} within {case.limit:g} s")
-                clock._step(clock.now() + 2 * FAR)
-            else:
+            if due is not None and due <= end:
                 clock._step(due)
+            elif stopped is None:
+                trace.problems.append(f"{ENDLESS} within {limit:g} s")
+                stopped = time.monotonic()
+                scope.cancel()
             quiet = time.monotonic()
-        if trace.problems and time.monotonic() - quiet > 1.0:
-            return  # it does not look at its context: reported, and left behind
+        if stopped is not None and time.monotonic() - stopped > LAST:
+            return  # it does not look at its context: told, and left behind
         thread.join(GLANCE)
 
 

@@ -68,20 +68,25 @@ class Report:
     """What is wrong without any end, too, and is not counted."""
     unresolved: tuple[str, ...]
     """Ways to end it that could not be tried, and why."""
-    reached: int
-    """At how many of the places it was ended."""
+    delivered: tuple[Cut, ...]
+    """The ends that it was given, each in a run of its own."""
+    missed: tuple[Cut, ...]
+    """Ends that cannot be: late where nothing comes, or when it is over already."""
     places: int
     """How many places were found."""
     runs: int
-    ways: tuple[str, ...]
-    """How it was ended at each: "early cancel" ..."""
+
+    @property
+    def reached(self) -> int:
+        """At how many of the places it was ended, in one way or more."""
+        return len({cut.place for cut in self.delivered})
 
     @property
     def verdict(self) -> Verdict:
         """PASS, FAIL or UNRESOLVED."""
         if self.findings:
             return Verdict.FAIL
-        if self.unresolved or not self.places:
+        if self.unresolved or not self.delivered or self.reached < self.places:
             return Verdict.UNRESOLVED
         return Verdict.PASS
 
@@ -94,7 +99,10 @@ class Report:
         count = len(self.findings)
         said = f"{count} finding{'s' if count != 1 else ''}, " if count else ""
         said += f"ended at {self.reached} of {self.places} places"
-        ways = ", ".join(self.ways)
+        counts = Counter(
+            f"{cut.moment.value} {cut.means.value}" for cut in self.delivered
+        )
+        ways = ", ".join(f"{number} {way}" for way, number in counts.items()) or "none"
         lines = [
             f"{self.verdict.value}  {self.name}: {said} ({ways}) in {self.runs} runs"
         ]
@@ -105,6 +113,8 @@ class Report:
         if not self.places:
             lines.append("it never waits, so there is nowhere to end it")
         lines += [f"not tried: {line}" for line in self.unresolved]
+        if self.missed and not self.delivered:
+            lines += [f"cannot be ended so: {cut}" for cut in self.missed]
         lines += [
             f"not counted, as it is so without an end: {one}" for one in self.noise
         ]

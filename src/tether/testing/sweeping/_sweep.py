@@ -104,7 +104,8 @@ def conduct(
     traces: list[Trace] = []
     runs = 1
     unresolved = [f"without an end, {one}" for one in base.fails()]
-    reached: set[Place] = set()
+    missed: list[Cut] = []
+    delivered: list[Cut] = []
     todo = [*_cuts(known, ways)] if only is None else [only]
     if unresolved:
         todo = []
@@ -112,7 +113,8 @@ def conduct(
     while todo:
         cut = todo.pop(0)
         if cut.moment is Moment.LATE and cut.place in yields:
-            continue  # a bare yield: nothing comes that could have come already
+            missed.append(cut)  # a bare yield: nothing comes that could have come
+            continue
         trace = Trace(cut)
         for _ in range(TRIES):
             trace = Trace(cut)
@@ -124,26 +126,29 @@ def conduct(
         if not trace.reached:
             unresolved.append(f"{cut}: not reached in {TRIES} runs")
         elif trace.struck:
-            reached.add(cut.place)
+            delivered.append(cut)
+        else:
+            missed.append(cut)  # it was over, or what it waited for never came
         traces.append(trace)
-        if only is None and len(known) < MOST:
+        # What is waited in after the end is the cleanup, which is not ended again.
+        if only is None and not trace.struck and len(known) < MOST:
             fresh = [place for place in trace.places if place not in known]
-            # What comes only after the end is the cleanup, which is not ended again.
-            if trace.cut is not None and not trace.struck:
-                known |= dict.fromkeys(fresh)
-                more = [one for one in _cuts(fresh, ways) if one not in done]
-                done |= {*more}
-                todo += more
-    places = [place for place in known if only is None or place == only.place]
+            known |= dict.fromkeys(fresh)
+            more = [one for one in _cuts(fresh, ways) if one not in done]
+            done |= {*more}
+            todo += more
+        trace.places.clear()
+    if only is not None and not delivered and not unresolved:
+        unresolved.append(f"{only}: the end could not be delivered there")
     return Report(
         name,
         findings(traces, noise),
         tuple(one for one in base.problems if one not in base.fails()),
         tuple(unresolved),
-        len(reached),
-        len(places),
+        tuple(delivered),
+        tuple(missed),
+        len(known) if only is None else 1,
         runs,
-        tuple(f"{moment.value} {means.value}" for moment, means in ways),
     )
 
 

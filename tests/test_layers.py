@@ -15,7 +15,16 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tether"
 # From the ground up; a module may import those before it.
 CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
-    *["_live", "_pool", "_threads", "_tree", "_timers", "_foreign", "_describe"],
+    *[
+        "_live",
+        "_watching",
+        "_pool",
+        "_threads",
+        "_tree",
+        "_timers",
+        "_foreign",
+        "_describe",
+    ],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
     *["_context", "_scope", "_behalf"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
@@ -43,6 +52,7 @@ LIBRARIES = {
     "ext.django": {"asgiref", "django"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
+    "ext.prometheus": {"prometheus_client"},
     "ext.psycopg": {"psycopg", "psycopg_pool"},
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},

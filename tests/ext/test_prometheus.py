@@ -1,0 +1,162 @@
+"""tether.ext.prometheus: what a scrape says, and that it can be switched off."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.core.support import Root
+from tether import _live, _watching, background
+from tether._describe import LABEL
+from tether.ext.httpx import Client
+from tether.ext.prometheus import instrument
+from tether.testing import VirtualClock
+
+Samples = dict[tuple[str, str], float]
+
+
+@pytest.fixture
+def registry() -> Iterator[CollectorRegistry]:
+    registry = CollectorRegistry()
+    undo = instrument(registry, roots=3)
+    yield registry
+    undo()
+
+
+def scrape(registry: CollectorRegistry) -> Samples:
+    text = generate_latest(registry).decode()
+    return {
+        (
+            sample.name,
+            sample.labels.get("root", sample.labels.get("le", "")),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_contexts_are_counted_by_the_work_they_belong_to() -> None:
+    registry = CollectorRegistry()
+    with background().with_cancel(label="POST /older"):
+        undo = instrument(registry)
+        with (
+            background().with_cancel(label="GET /cart") as cart,
+            cart.with_timeout(9.0),
+        ):
+            said = scrape(registry)
+        undo()
+    assert said["tether_contexts_live", "GET /cart"] == 2
+    assert said["tether_contexts_live", "POST /older"] == 1
+    assert said["tether_contexts_overdue", "GET /cart"] == 0
+
+
+def test_what_is_over_and_still_there_is_overdue(registry: CollectorRegistry) -> None:
+    with VirtualClock() as clock:
+        scope = background().with_timeout(1.0, label="GET /slow")
+        clock.advance(2.0)
+        assert scrape(registry)["tether_contexts_overdue", "GET /slow"] == 1
+        del scope
+        said = scrape(registry)
+    assert said["tether_contexts_live", "GET /slow"] == 0
+
+
+def test_a_label_made_of_ids_does_not_make_a_series_each(
+    registry: CollectorRegistry,
+) -> None:
+    scopes = [background().with_cancel(label=f"GET /users/{n}") for n in range(50)]
+    said = scrape(registry)
+    for scope in scopes:
+        scope.cancel()
+    live = [root for name, root in said if name == "tether_contexts_live"]
+    assert len(live) == 4
+    assert said["tether_contexts_live", "other"] >= 47
+
+
+def test_a_call_tells_what_it_begins_with(registry: CollectorRegistry) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(204))
+    with Client(transport=transport) as http:
+        with background().with_timeout(2.0) as ctx:
+            http.get(ctx, "http://shop/")
+        http.get(background(), "http://shop/")
+    said = scrape(registry)
+    assert said["tether_call_budget_seconds_count", ""] == 1
+    assert 0.0 < said["tether_call_budget_seconds_sum", ""] <= 2.0
+    assert said["tether_call_budget_seconds_bucket", "2.5"] == 1
+    assert said["tether_calls_without_deadline_total", ""] == 1
+
+
+def test_nothing_is_left_when_it_is_off() -> None:
+    registry = CollectorRegistry()
+    made = _live.made
+    undo = instrument(registry)
+    undo()
+    undo()
+    assert generate_latest(registry) == b""
+    assert _watching.calling is None
+    assert _live.made is made
+    instrument(registry)()
+
+
+def test_it_is_on_once(registry: CollectorRegistry) -> None:
+    with pytest.raises(RuntimeError, match="on already"):
+        instrument(CollectorRegistry())
+    with pytest.raises(ValueError, match="roots is 0"):
+        instrument(roots=0)
+
+
+def test_a_name_that_is_taken_leaves_nothing_behind() -> None:
+    from prometheus_client import Gauge
+
+    registry = CollectorRegistry()
+    Gauge("tether_threads_abandoned", "of somebody else", registry=registry)
+    with pytest.raises(ValueError, match="Duplicated"):
+        instrument(registry)
+    assert "tether_call_budget" not in generate_latest(registry).decode()
+    assert _watching.calling is None
+
+
+def test_a_missing_library_is_named_with_the_cure() -> None:
+    code = "import sys; sys.modules['prometheus_client'] = None; import tether.ext.prometheus"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert 'pip install "tether[prometheus]"' in done.stderr
+
+
+def test_calls_are_added_up_over_processes(tmp_path: Path) -> None:
+    call = """
+from tether import background
+from tether.ext.prometheus import instrument
+from tether.wire import Outbound
+instrument()
+Outbound().write(background(), {})
+"""
+    env = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", call], env=env, check=True)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(tmp_path))
+    assert scrape(registry)["tether_calls_without_deadline_total", ""] == 2
+
+
+def test_a_context_that_fails_does_not_fail_the_scrape(
+    registry: CollectorRegistry,
+) -> None:
+    class Failing(Root):
+        def value(self, key: Any, default: Any = None) -> Any:
+            if key is LABEL:
+                raise ValueError("no value")
+            return super().value(key, default)
+
+    with Failing().with_cancel():
+        assert scrape(registry)["tether_contexts_live", "none"] >= 1

@@ -52,6 +52,7 @@ LIBRARIES = {
     "ext.django": {"asgiref", "django"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
+    "ext.otel": {"opentelemetry"},
     "ext.prometheus": {"prometheus_client"},
     "ext.psycopg": {"psycopg", "psycopg_pool"},
     "ext.requests": {"requests", "urllib3"},

@@ -21,12 +21,13 @@ CORE = [
         "_pool",
         "_threads",
         "_tree",
+        "_signal",
         "_timers",
         "_foreign",
         "_describe",
     ],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
-    *["_context", "_scope", "_behalf"],
+    *["_context", "_scope", "_roots", "_behalf"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
     *["_where", "_left", "_outlast", "_to_thread"],
     *[
@@ -46,7 +47,7 @@ CORE = [
 TOOLS = ["ext", "testing", "vet", "debug"]
 # Other people's packages, where the module's name does not say it.
 LIBRARIES = {
-    "testing": {"pytest"},
+    "testing": {"_pytest", "pytest", "uvloop"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
     "ext.django": {"asgiref", "django"},

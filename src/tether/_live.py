@@ -76,7 +76,8 @@ class Live(Generic[N]):
         """
         known = {id(noted()) for noted in list(self._refs)}
         for one in gc.get_objects():
-            if isinstance(one, kind) and id(one) not in known:
+            # By type: to be asked for its class wakes a proxy, or does worse.
+            if issubclass(type(one), kind) and id(one) not in known:
                 self.add(one)
 
     def all(self, kind: type[K]) -> list[tuple[K, N]]:

@@ -11,13 +11,16 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest, make_asgi_app
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.core.support import Root
-from tether import _live, _watching, background
+from tests.ext.serving import serve
+from tests.ext.upstream import upstream
+from tether import _live, _watching, background, current
 from tether._describe import LABEL
+from tether.ext.asgi import ContextMiddleware
 from tether.ext.httpx import Client
 from tether.ext.prometheus import instrument
 from tether.testing import VirtualClock
@@ -34,7 +37,10 @@ def registry() -> Iterator[CollectorRegistry]:
 
 
 def scrape(registry: CollectorRegistry) -> Samples:
-    text = generate_latest(registry).decode()
+    return samples(generate_latest(registry).decode())
+
+
+def samples(text: str) -> Samples:
     return {
         (
             sample.name,
@@ -83,16 +89,32 @@ def test_a_label_made_of_ids_does_not_make_a_series_each(
 
 
 def test_a_call_tells_what_it_begins_with(registry: CollectorRegistry) -> None:
-    transport = httpx.MockTransport(lambda request: httpx.Response(204))
-    with Client(transport=transport) as http:
-        with background().with_timeout(2.0) as ctx:
-            http.get(ctx, "http://shop/")
-        http.get(background(), "http://shop/")
+    with upstream() as server, Client() as http:
+        with background().with_timeout(20.0) as ctx:
+            http.get(ctx, f"{server.url}/ok")
+        http.get(background(), f"{server.url}/ok")
     said = scrape(registry)
     assert said["tether_call_budget_seconds_count", ""] == 1
-    assert 0.0 < said["tether_call_budget_seconds_sum", ""] <= 2.0
-    assert said["tether_call_budget_seconds_bucket", "2.5"] == 1
+    assert 0.0 < said["tether_call_budget_seconds_sum", ""] <= 20.0
+    assert said["tether_call_budget_seconds_bucket", "30.0"] == 1
     assert said["tether_calls_without_deadline_total", ""] == 1
+
+
+def test_a_served_application_is_scraped(registry: CollectorRegistry) -> None:
+    metrics: Any = make_asgi_app(registry, disable_compression=True)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            current().remaining()  # so that the request has its context
+            await metrics(scope, receive, send)
+
+    with serve(ContextMiddleware(app, timeout=20.0)) as served:
+        for _ in range(2):
+            answer = httpx.get(f"http://127.0.0.1:{served.port}/metrics")
+    said = samples(answer.text)
+    assert answer.status_code == 200
+    assert said["tether_contexts_live", "GET /metrics"] >= 1
+    assert said["tether_contexts_overdue", "GET /metrics"] == 0
 
 
 def test_nothing_is_left_when_it_is_off() -> None:

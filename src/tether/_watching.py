@@ -10,3 +10,7 @@ from collections.abc import Callable
 
 # A call to another service begins: how many seconds its context has left, or INF.
 calling: Callable[[float], None] | None = None
+
+# A block of `ctx.interrupting(fn)` was left after its context ended: `fn`, and how many
+# seconds that took from when `fn` began to run.
+released: Callable[[Callable[[], object], float], None] | None = None

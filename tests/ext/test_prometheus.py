@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.core.support import Root
 from tests.ext.serving import serve
 from tests.ext.upstream import upstream
-from tether import _live, _watching, background, current
+from tether import Canceled, _live, _watching, background, current
 from tether._describe import LABEL
 from tether.ext.asgi import ContextMiddleware
 from tether.ext.httpx import Client
 from tether.ext.prometheus import instrument
+from tether.ext.sqlite import fetch_all
 from tether.testing import VirtualClock
 
 Samples = dict[tuple[str, str], float]
@@ -100,6 +104,36 @@ def test_a_call_tells_what_it_begins_with(registry: CollectorRegistry) -> None:
     assert said["tether_calls_without_deadline_total", ""] == 1
 
 
+def test_how_long_a_call_took_to_end_is_told_by_its_resource(
+    registry: CollectorRegistry,
+) -> None:
+    endless = (
+        "with recursive n(i) as (select 1 union all select i + 1 from n) "
+        "select count(*) from n"
+    )
+    with closing(sqlite3.connect(":memory:")) as db:
+        with background().with_cancel() as ctx:
+            db.set_progress_handler(lambda: ctx.cancel(), 1000)
+            with pytest.raises(Canceled):
+                fetch_all(ctx, db, endless)
+    interrupted = threading.Event()
+    with background().with_cancel() as ctx, pytest.raises(Canceled):
+        with ctx.interrupting(interrupted.set):
+            ctx.cancel()
+            assert interrupted.wait(10.0)
+    text = generate_latest(registry).decode()
+    for resource in ("sqlite", "other"):
+        count = f'tether_release_seconds_count{{resource="{resource}"}} 1.0'
+        assert count in text
+    assert _watching.released is not None
+
+
+def test_a_call_that_ends_in_time_is_no_release(registry: CollectorRegistry) -> None:
+    with background().with_cancel() as ctx, ctx.interrupting(lambda: None):
+        pass
+    assert "tether_release_seconds_count" not in generate_latest(registry).decode()
+
+
 def test_a_served_application_is_scraped(registry: CollectorRegistry) -> None:
     metrics: Any = make_asgi_app(registry, disable_compression=True)
 
@@ -124,7 +158,7 @@ def test_nothing_is_left_when_it_is_off() -> None:
     undo()
     undo()
     assert generate_latest(registry) == b""
-    assert _watching.calling is None
+    assert (_watching.calling, _watching.released) == (None, None)
     assert _live.made is made
     instrument(registry)()
 

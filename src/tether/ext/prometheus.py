@@ -1,4 +1,4 @@
-"""prometheus-client: how many contexts are alive, and what outgoing calls have left.
+"""prometheus-client: what contexts are alive, what calls have left, how fast they end.
 
     undo = instrument()          # into the default registry; undo() switches it off
 
@@ -7,6 +7,8 @@
     tether_threads_abandoned              what `to_thread` has left behind
     tether_call_budget_seconds            what a call to another service begins with
     tether_calls_without_deadline_total   those that nothing bounds
+    tether_release_seconds{resource}      from the end of a context to the end of a
+                                          call that it interrupted
 
 Each scope costs a weak reference while it is on, and nothing when it is off. The rest
 is worked out when somebody scrapes. `root` is the label of the work, a template as it
@@ -14,7 +16,7 @@ comes from the router. Only the first `roots` labels get a series of their own; 
 others share "other", so that a label which is made of an id by mistake does not fill
 the server's memory.
 
-In the multi-process mode of prometheus-client (PROMETHEUS_MULTIPROC_DIR) the two about
+In the multi-process mode of prometheus-client (PROMETHEUS_MULTIPROC_DIR) those about
 calls are added up over the processes. Those of what is alive are seen only in the
 process that is scraped: the library has no collectors of one's own there.
 """
@@ -23,10 +25,14 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Lock
 
 from tether import Scope, _live, _watching, abandoned
+from tether._calls import shut
 from tether._clock import INF
+from tether._sqlite import Guard
+from tether._stopping import stopping
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
@@ -83,8 +89,15 @@ def instrument(
             "Calls to other services that nothing bounds",
             registry=None,
         )
+        release = Histogram(
+            "tether_release_seconds",
+            "From the end of a context to the end of a call that it interrupted",
+            ["resource"],
+            buckets=_BUCKETS[1:],
+            registry=None,
+        )
         alive = _Alive(roots)
-        collectors: tuple[Collector, ...] = (budget, unbounded, alive)
+        collectors: tuple[Collector, ...] = (budget, unbounded, release, alive)
         registered: list[Collector] = []
         try:
             for one in collectors:
@@ -101,9 +114,13 @@ def instrument(
             else:
                 budget.observe(left)
 
+        def released(fn: Callable[[], object], seconds: float) -> None:
+            release.labels(_resource(fn)).observe(seconds)
+
         alive.live.__enter__()
         alive.live.adopt(Scope)
         _watching.calling = calling
+        _watching.released = released
         _on = True
 
     def undo() -> None:
@@ -111,13 +128,23 @@ def instrument(
         with _switch:
             if not registered:
                 return
-            _watching.calling = None
+            _watching.calling = _watching.released = None
             alive.live.__exit__(None, None, None)
             while registered:
                 registry.unregister(registered.pop())
             _on = False
 
     return undo
+
+
+def _resource(fn: Callable[[], object]) -> str:
+    """What is interrupted by `fn`: few names, whatever users give."""
+    if isinstance(fn, partial):
+        return "socket" if fn.func is shut else _OTHER
+    owner = getattr(fn, "__self__", None)
+    if isinstance(owner, stopping):
+        return type(owner._peer).__name__.lower()
+    return "sqlite" if isinstance(owner, Guard) else _OTHER
 
 
 class _Alive(Collector):

@@ -7,8 +7,7 @@
     tether_threads_abandoned              what `to_thread` has left behind
     tether_call_budget_seconds            what a call to another service begins with
     tether_calls_without_deadline_total   those that nothing bounds
-    tether_release_seconds{resource}      from the end of a context to the end of a
-                                          call that it interrupted
+    tether_release_seconds{resource}      how long interrupted calls went on
 
 Each scope costs a weak reference while it is on, and nothing when it is off. The rest
 is worked out when somebody scrapes. `root` is the label of the work, a template as it

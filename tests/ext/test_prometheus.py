@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.core.support import Root
 from tests.ext.serving import serve
 from tests.ext.upstream import upstream
-from tether import Canceled, _live, _watching, background, current
+from tether import Canceled, Group, _live, _watching, background, current
 from tether._describe import LABEL
 from tether.ext.asgi import ContextMiddleware
 from tether.ext.httpx import Client
@@ -132,6 +132,21 @@ def test_a_call_that_ends_in_time_is_no_release(registry: CollectorRegistry) -> 
     with background().with_cancel() as ctx, ctx.interrupting(lambda: None):
         pass
     assert "tether_release_seconds_count" not in generate_latest(registry).decode()
+
+
+def test_what_groups_have_to_do_is_counted_by_its_work(
+    registry: CollectorRegistry,
+) -> None:
+    go_on = threading.Event()
+    with background().with_cancel(label="GET /cart") as ctx:
+        with Group(ctx) as group:
+            for _ in range(3):
+                group.go(lambda ctx: go_on.wait(10.0))
+            during = scrape(registry)
+            go_on.set()
+        after = scrape(registry)
+    assert during["tether_tasks", "GET /cart"] == 3
+    assert after["tether_tasks", "GET /cart"] == 0
 
 
 def test_a_served_application_is_scraped(registry: CollectorRegistry) -> None:

@@ -4,6 +4,7 @@
 
     tether_contexts_live{root}            scopes that nobody has let go of
     tether_contexts_overdue{root}         those of them that are over, and still there
+    tether_tasks{root}                    what groups have to do, running or queued
     tether_threads_abandoned              what `to_thread` has left behind
     tether_call_budget_seconds            what a call to another service begins with
     tether_calls_without_deadline_total   those that nothing bounds
@@ -27,9 +28,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from threading import Lock
 
-from tether import Scope, _live, _watching, abandoned
+from tether import Context, Scope, _live, _watching, abandoned
 from tether._calls import shut
 from tether._clock import INF
+from tether._crew import Crew
 from tether._sqlite import Guard
 from tether._stopping import stopping
 
@@ -118,6 +120,7 @@ def instrument(
 
         alive.live.__enter__()
         alive.live.adopt(Scope)
+        alive.live.adopt(Crew)
         _watching.calling = calling
         _watching.released = released
         _on = True
@@ -146,6 +149,20 @@ def _resource(fn: Callable[[], object]) -> str:
     return "sqlite" if isinstance(owner, Guard) else _OTHER
 
 
+def _label(ctx: Context) -> str:
+    try:
+        return ctx.label
+    except Exception:
+        return ""  # a context of the user's own above it fails; it is there anyway
+
+
+def _over(ctx: Context) -> bool:
+    try:
+        return ctx.done()
+    except Exception:
+        return False
+
+
 class _Alive(Collector):
     """What is alive now, looked up for each scrape."""
 
@@ -163,23 +180,23 @@ class _Alive(Collector):
         """The values."""
         there: Tally[str] = Tally()
         overdue: Tally[str] = Tally()
+        tasks: Tally[str] = Tally()
         with self._lock:
+            for crew, _ in self.live.all(Crew):
+                if crew._left:
+                    tasks[self._root(_label(crew.ctx))] += crew._left
             for scope, _ in self.live.all(Scope):
-                try:
-                    label, over = scope.label, scope.done()
-                except Exception:
-                    # A context of the user's own above it fails; it is there anyway.
-                    label, over = "", False
-                root = self._root(label)
+                root = self._root(_label(scope))
                 there[root] += 1
-                overdue[root] += over
-            known = sorted({*self._roots, *there})
-        live, late, threads = self._families()
+                overdue[root] += _over(scope)
+            known = sorted({*self._roots, *there, *tasks})
+        live, late, busy, threads = self._families()
         for root in known:
             live.add_metric([root], there[root])
             late.add_metric([root], overdue[root])
+            busy.add_metric([root], tasks[root])
         threads.add_metric([], len(abandoned()))
-        yield from (live, late, threads)
+        yield from (live, late, busy, threads)
 
     def _root(self, label: str) -> str:
         root = label or "none"
@@ -190,7 +207,7 @@ class _Alive(Collector):
         return root
 
     @staticmethod
-    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily]:
+    def _families() -> tuple[GaugeMetricFamily, ...]:
         return (
             GaugeMetricFamily(
                 "tether_contexts_live", "Scopes that are alive", labels=["root"]
@@ -198,6 +215,11 @@ class _Alive(Collector):
             GaugeMetricFamily(
                 "tether_contexts_overdue",
                 "Scopes that are over and still there",
+                labels=["root"],
+            ),
+            GaugeMetricFamily(
+                "tether_tasks",
+                "What groups have to do, running or queued",
                 labels=["root"],
             ),
             GaugeMetricFamily(

@@ -60,14 +60,14 @@ def test_contexts_are_counted_by_the_work_they_belong_to() -> None:
     with background().with_cancel(label="POST /older"):
         undo = instrument(registry)
         with (
-            background().with_cancel(label="GET /cart") as cart,
+            background().with_cancel(label="GET /counted") as cart,
             cart.with_timeout(9.0),
         ):
             said = scrape(registry)
         undo()
-    assert said["tether_contexts_live", "GET /cart"] == 2
+    assert said["tether_contexts_live", "GET /counted"] == 2
     assert said["tether_contexts_live", "POST /older"] == 1
-    assert said["tether_contexts_overdue", "GET /cart"] == 0
+    assert said["tether_contexts_overdue", "GET /counted"] == 0
 
 
 def test_what_is_over_and_still_there_is_overdue(registry: CollectorRegistry) -> None:
@@ -138,15 +138,15 @@ def test_what_groups_have_to_do_is_counted_by_its_work(
     registry: CollectorRegistry,
 ) -> None:
     go_on = threading.Event()
-    with background().with_cancel(label="GET /cart") as ctx:
+    with background().with_cancel(label="GET /grouped") as ctx:
         with Group(ctx) as group:
             for _ in range(3):
                 group.go(lambda ctx: go_on.wait(10.0))
             during = scrape(registry)
             go_on.set()
         after = scrape(registry)
-    assert during["tether_tasks", "GET /cart"] == 3
-    assert after["tether_tasks", "GET /cart"] == 0
+    assert during["tether_tasks", "GET /grouped"] == 3
+    assert after["tether_tasks", "GET /grouped"] == 0
 
 
 def test_a_served_application_is_scraped(registry: CollectorRegistry) -> None:

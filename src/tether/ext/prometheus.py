@@ -66,8 +66,10 @@ def instrument(
         >>> from tether import background
         >>> registry = CollectorRegistry()
         >>> undo = instrument(registry)
-        >>> with background().with_timeout(2.0, label="GET /cart"):
-        ...     registry.get_sample_value("tether_contexts_live", {"root": "GET /cart"})
+        >>> with background().with_timeout(2.0, label="GET /basket/{id}"):
+        ...     registry.get_sample_value(
+        ...         "tether_contexts_live", {"root": "GET /basket/{id}"}
+        ...     )
         1
         >>> undo()
     """

@@ -66,9 +66,9 @@ def instrument(
         >>> from tether import background
         >>> registry = CollectorRegistry()
         >>> undo = instrument(registry)
-        >>> with background().with_timeout(2.0, label="GET /basket/{id}"):
+        >>> with background().with_timeout(2.0, label="GET /basket"):
         ...     registry.get_sample_value(
-        ...         "tether_contexts_live", {"root": "GET /basket/{id}"}
+        ...         "tether_contexts_live", {"root": "GET /basket"}
         ...     )
         1
         >>> undo()

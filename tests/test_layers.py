@@ -17,6 +17,7 @@ CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
     *[
         "_live",
+        "_watching",
         "_pool",
         "_threads",
         "_tree",
@@ -52,6 +53,8 @@ LIBRARIES = {
     "ext.django": {"asgiref", "django"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
+    "ext.otel": {"opentelemetry"},
+    "ext.prometheus": {"prometheus_client"},
     "ext.psycopg": {"psycopg", "psycopg_pool"},
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},

@@ -4,6 +4,7 @@ A map of the package, in the order in which to read it:
 
     _errors _keys _clock _checks   the words, the names of values, the time
     _live                          the weak list of scopes and groups, off until asked
+    _watching                      what the metrics are told of, off until asked
     _tree _signal                  the node: how one context ends and tells the others
     _pool _timers                  the threads and the timers behind it
     _foreign _describe             user-made contexts; what a context says of itself

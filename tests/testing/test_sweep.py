@@ -36,7 +36,8 @@ class Pool:
             return self.free.pop()
         future = asyncio.get_running_loop().create_future()
         self.waiting.append(future)
-        return await future
+        connection: str = await future
+        return connection
 
     async def get_safely(self) -> str:
         if self.free:
@@ -44,11 +45,12 @@ class Pool:
         future = asyncio.get_running_loop().create_future()
         self.waiting.append(future)
         try:
-            return await future
+            connection: str = await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self.put(future.result())  # it came too late
             raise
+        return connection
 
     def put(self, connection: str) -> None:
         while self.waiting:
@@ -381,7 +383,7 @@ def test_what_cannot_be_called_is_said() -> None:
         (lambda: asyncio.run(main()), "one runs here"),
     ]:
         with pytest.raises((TypeError, RuntimeError), match=said):
-            wrong()  # type: ignore[no-untyped-call]
+            wrong()
     for bad in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="limit"):
             sweep(lets_pass, limit=bad)

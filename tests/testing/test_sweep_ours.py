@@ -303,6 +303,7 @@ async def request() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
+    scope: dict[str, object]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
     await ContextMiddleware(application, timeout=30.0)(scope, receive, send)
     assert sent

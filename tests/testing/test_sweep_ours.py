@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from typing import Any
 
 import aiosqlite
@@ -217,8 +217,8 @@ def thread_query(ctx: Context, connection: sqlite3.Connection) -> None:
     assert fetch_all(ctx, connection, "select 2") == [(2,)]
 
 
-def connect() -> sqlite3.Connection:
-    return sqlite3.connect(":memory:", check_same_thread=False)
+def connect() -> AbstractContextManager[sqlite3.Connection]:
+    return closing(sqlite3.connect(":memory:", check_same_thread=False))
 
 
 def test_primitives_in_threads() -> None:

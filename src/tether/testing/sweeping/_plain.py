@@ -149,12 +149,17 @@ def _drive(
     quiet = time.monotonic()
     while thread.is_alive():
         standing = {*clock._standing().values()}
+        due = clock._next()
+        is_due = due is not None and due <= end
         if Standing.RUNNING in standing:
             quiet = time.monotonic()
-        elif Standing.OUTSIDE not in standing or time.monotonic() - quiet > GRACE:
-            due = clock._next()
-            if due is not None and due <= end:
-                clock._step(due)
+        elif is_due and Standing.OUTSIDE not in standing:
+            clock._step(end if due is None else due)
+            quiet = time.monotonic()
+        elif time.monotonic() - quiet > GRACE:
+            # Not at once: it may have ended, or be on its way, between two looks.
+            if is_due:
+                clock._step(end if due is None else due)
             elif stopped is None:
                 trace.problems.append(f"{ENDLESS} within {limit:g} s")
                 stopped = time.monotonic()

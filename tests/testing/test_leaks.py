@@ -275,6 +275,18 @@ def test_what_is_ignored_may_stay() -> None:
         over.clear()
 
 
+def test_a_task_that_goes_later_is_not_this_watch_s() -> None:
+    async def main() -> list[asyncio.Task[None]]:
+        task = asyncio.create_task(fails())
+        await asyncio.wait({task})
+        return [task]
+
+    tasks = asyncio.run(main())
+    with Watch():
+        tasks.clear()  # now it says that nobody has asked for its error
+        gc.collect()
+
+
 def test_bad_patterns_are_refused() -> None:
     with pytest.raises(TypeError, match="as text"):
         Watch(ignore=[print])  # type: ignore[list-item]

@@ -29,9 +29,14 @@ Report = Callable[[object, Leak], None]
 
 @final
 class Hearing:
-    """Passes on what it hears, with whose it is, to `report`."""
+    """Passes on what it hears, with whose it is, to `report`.
 
-    def __init__(self, report: Report) -> None:
+    A task is often collected long after its test, so it is asked for by `maker_of`; of
+    one that was made while nobody watched nothing is said.
+    """
+
+    def __init__(self, maker_of: Callable[[Any], object], report: Report) -> None:
+        self._maker_of = maker_of
         self._report = report
         self._undo: list[Callable[[], None]] = []
 
@@ -83,6 +88,11 @@ class Hearing:
         coro = task.get_coro() if isinstance(task, asyncio.Task) else None
         functions = frozenset() if coro is None else _chains.functions(coro)
         said = "" if task is None else _said(task)
+        whose = owner.get()
+        if coro is not None:
+            whose = self._maker_of(task)
+            if whose is None:
+                return
         if message == DESTROYED:
             lines = [f"at {line}" for line in reversed(_chains.lines(coro))]
             cure = "keep a reference to the task and await it, or start it in a Group"
@@ -98,7 +108,7 @@ class Hearing:
         else:
             what = message if error is None else f"{message}: {error!r}"
             leak = Leak("event loop's complaint", what, (), "", functions)
-        self._report(owner.get(), leak)
+        self._report(whose, leak)
 
     def _unawaited(self, coro: Any) -> None:
         name = coro.__qualname__

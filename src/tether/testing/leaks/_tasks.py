@@ -42,6 +42,7 @@ class Tasks:
     def __init__(self) -> None:
         self._made: set[_Made] = set()
         self._forget = self._made.discard
+        self._makers: dict[int, object] = {}  # by id, as a weak reference dies first
         self._wrapped: list[tuple[type, Any]] = []
         self.loops: WeakSet[Loop] = WeakSet()
 
@@ -65,6 +66,7 @@ class Tasks:
             else:
                 kind.create_task = before  # type: ignore[attr-defined]
         self._wrapped.clear()
+        self._makers.clear()
 
     def _wrap(self, create_task: Callable[..., Task]) -> Callable[..., Task]:
         @wraps(create_task)
@@ -72,6 +74,7 @@ class Tasks:
             task = create_task(loop, coro, **kwargs)
             variables = kwargs.get("context")
             whose = owner.get() if variables is None else in_variables(variables)
+            self._makers[id(task)] = whose
             self._note(task, whose, _sites.here(sys._getframe(1)))
             self.loops.add(loop)
             return task
@@ -103,6 +106,10 @@ class Tasks:
             elif getattr(task, "_log_traceback", False) and not _is_exit(task):
                 found[made, "failed"] = Found(made.owner, partial(_failed, made))
         return found
+
+    def maker_of(self, task: Task) -> object:
+        """Whose it is, if it was made while somebody watched; else None."""
+        return self._makers.get(id(task))
 
     def found(self, task: Task) -> Found:
         """One that has not ended."""

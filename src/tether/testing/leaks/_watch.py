@@ -54,7 +54,7 @@ def _report(whose: object, leak: Leak) -> None:
             return
 
 
-hearing = Hearing(_report)
+hearing = Hearing(_tasks.maker_of, _report)
 _closing = Closing(_tasks, _report)
 
 

@@ -7,6 +7,7 @@ from importlib.metadata import version
 import click
 
 from ._serve import serve
+from ._top import top
 from ._vet import vet
 
 
@@ -17,4 +18,5 @@ def app() -> None:
 
 
 app.add_command(serve)
+app.add_command(top)
 app.add_command(vet)

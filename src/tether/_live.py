@@ -76,7 +76,9 @@ class Live(Generic[N]):
         """
         known = {id(noted()) for noted in list(self._refs)}
         for one in gc.get_objects():
-            if isinstance(one, kind) and id(one) not in known:
+            # Not isinstance: that asks the object, which may be a proxy of one that is
+            # gone, or that loads something when it is asked.
+            if issubclass(type(one), kind) and id(one) not in known:
                 self.add(one)
 
     def all(self, kind: type[K]) -> list[tuple[K, N]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 
 import pytest
 
@@ -137,6 +138,18 @@ def test_contexts_older_than_the_page_are_on_it(run: Run) -> None:
     assert "test_look.py" in branch.site
     assert branch.remaining is not None
     assert 0.0 < branch.remaining <= 60.0
+
+
+def test_a_proxy_of_what_is_gone_does_not_stop_the_page() -> None:
+    class Thing:
+        pass
+
+    thing = Thing()
+    gone = weakref.proxy(thing)
+    del thing
+    with debug.serve(port=0) as page:
+        assert page.look().pid
+    del gone
 
 
 def test_open_contexts_are_a_tree_of_places(page: debug.Server, run: Run) -> None:

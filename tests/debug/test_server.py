@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -261,10 +262,10 @@ def stuck(runtime: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
             child.kill()
 
 
-def tell(port: int) -> dict[str, object]:
+def tell(port: int) -> dict[str, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/debug/tether.json")
-    body: dict[str, object] = json.loads(connection.getresponse().read())
+    body: dict[str, Any] = json.loads(connection.getresponse().read())
     connection.close()
     return body
 
@@ -273,7 +274,7 @@ def test_a_stuck_loop_is_told_with_its_task_and_line(
     stuck: tuple[subprocess.Popen[str], int],
 ) -> None:
     while True:  # until it has come to its sleep
-        [loop] = tell(stuck[1])["loops"]  # type: ignore[misc, attr-defined]
+        [loop] = tell(stuck[1])["loops"]
         if loop["stuck"] and "blocking" in loop["at"]:
             break
     assert loop["task"] == "culprit"
@@ -287,7 +288,7 @@ def test_sigusr2_writes_the_same_while_the_main_thread_is_stuck(
     child, _ = stuck
     child.send_signal(signal.SIGUSR2)
     assert child.stderr is not None
-    lines = []
+    lines: list[str] = []
     while "CONTEXTS\n" not in lines:
         line = child.stderr.readline()
         assert line, lines

@@ -92,6 +92,7 @@ class Server:
         self._watch = Watch()
         self._servers: list[_HTTP] = []
         self._host = host
+        self._watch.open()
         try:
             if port is not None:
                 self._servers.append(_listen(host, port, self._watch, token))
@@ -102,8 +103,8 @@ class Server:
         except BaseException:
             for server in self._servers:
                 server.server_close()
+            self._watch.close()
             raise
-        self._watch.open()
         for server in self._servers:
             threading.Thread(
                 target=server.serve_forever, name="tether-debug", daemon=True
@@ -207,7 +208,7 @@ class _HTTP(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server_version = "tether"
     sys_version = ""
-    timeout = 30.0  # type: ignore[assignment]
+    timeout = 30.0  # type: ignore[mutable-override]
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

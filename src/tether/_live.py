@@ -76,8 +76,7 @@ class Live(Generic[N]):
         """
         known = {id(noted()) for noted in list(self._refs)}
         for one in gc.get_objects():
-            # Not isinstance: that asks the object, which may be a proxy of one that is
-            # gone, or that loads something when it is asked.
+            # By type: to be asked for its class wakes a proxy, or does worse.
             if issubclass(type(one), kind) and id(one) not in known:
                 self.add(one)
 

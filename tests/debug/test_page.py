@@ -80,7 +80,7 @@ def test_the_page_is_dark_where_the_reader_is(
 ) -> None:
     async def colors(*, dark: bool) -> str:
         async with browser.opened(chromium, page.url, dark=dark) as tab:
-            await tab.until("document.querySelector('main')")
+            await tab.until("!!document.querySelector('main')")
             color = await tab.eval("getComputedStyle(document.body).backgroundColor")
         return str(color)
 

@@ -219,14 +219,15 @@ class Step:
 
     def do(self) -> None:
         """Run it as one would by hand, show its output and count its tests."""
-        print(f"\n=== {self.title} ===", flush=True)
+        print(f"... {self.title}", flush=True)
         start = time.monotonic()
+        output: list[str] = []
         try:
             if self.setup:
                 self.setup.result()
-            self.code = self.watch()
+            self.code = self.watch(output)
         except SetupError as error:
-            print(error, flush=True)
+            output.append(f"{error}\n")
             self.code = 1
         self.seconds = time.monotonic() - start
         # A chore that counts nothing, or fails without a failed test, counts as one.
@@ -234,10 +235,13 @@ class Step:
             self.failed = 1
         elif not self.code and not self.passed:
             self.passed = 1
-        print(f"--- {self.title}: {self.result} in {self.seconds:.1f} s", flush=True)
+        # In one piece, for another one may be running beside it.
+        head = f"\n=== {self.title} ===\n"
+        tail = f"--- {self.title}: {self.result} in {self.seconds:.1f} s\n"
+        print(head, *output, tail, sep="", end="", flush=True)
 
-    def watch(self) -> int:
-        """Pass the output on line by line; the last line with counts is the sum."""
+    def watch(self, output: list[str]) -> int:
+        """Gather the output line by line; the last line with counts is the sum."""
         with subprocess.Popen(
             [sys.executable, ROOT / "dev.py", *self.words],
             stdout=subprocess.PIPE,
@@ -247,7 +251,7 @@ class Step:
         ) as child:
             assert child.stdout is not None
             for line in child.stdout:
-                print(line, end="", flush=True)
+                output.append(line)
                 counts = {k: int(n) for n, k in re.findall(r"(\d+) (\w+)", line)}
                 if self.words[0] in {"test", "conformance"} and (
                     counts.keys() & {"passed", "failed", "error", "errors"}
@@ -273,25 +277,26 @@ def ci() -> int:
                 others.append(version)
         except SetupError:
             continue
-    # The other environments are made while the first steps run.
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    # The other environments are made one after the other while the first steps run. Two
+    # steps run at a time: the tests wait more than they compute.
+    with ThreadPoolExecutor(1) as setups, ThreadPoolExecutor(2) as pool:
         steps = [
+            Step(f"test on Python {RUNNING}", ["test"]),
             Step("lint", ["lint"]),
             Step("types", ["types"]),
-            Step(f"test on Python {RUNNING}", ["test"]),
             *(
                 Step(
                     f"test on Python {v}",
                     ["test", "--python", v],
-                    pool.submit(prepare, v),
+                    setups.submit(prepare, v),
                 )
                 for v in others
             ),
             Step("conformance", ["conformance"]),
             Step("docs", ["docs"]),
         ]
-        for step in steps:
-            step.do()
+        for done in [pool.submit(step.do) for step in steps]:
+            done.result()
     print("\n=== summary ===")
     for step in steps:
         print(f"{step.title:24}{step.result:8}{step.seconds:6.1f} s")

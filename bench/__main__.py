@@ -19,6 +19,7 @@ from bench import (
     latency,
     looks,
     memory,
+    observe,
     resources,
     scopes,
     sql,
@@ -44,6 +45,7 @@ TOPICS: dict[str, ModuleType] = {
     "groups": groups,
     "sql": sql,
     "resources": resources,
+    "observe": observe,
     "vet": vet,
 }
 PEERS = (

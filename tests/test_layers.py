@@ -15,9 +15,19 @@ PACKAGE = Path(__file__).parents[1] / "src" / "tether"
 # From the ground up; a module may import those before it.
 CORE = [
     *["_errors", "_keys", "_clock", "_checks"],
-    *["_live", "_pool", "_threads", "_tree", "_timers", "_foreign", "_describe"],
+    *[
+        "_live",
+        "_watching",
+        "_pool",
+        "_threads",
+        "_tree",
+        "_signal",
+        "_timers",
+        "_foreign",
+        "_describe",
+    ],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
-    *["_context", "_scope", "_behalf"],
+    *["_context", "_scope", "_roots", "_behalf"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
     *["_where", "_left", "_outlast", "_to_thread"],
     *[
@@ -37,12 +47,14 @@ CORE = [
 TOOLS = ["ext", "testing", "vet", "debug"]
 # Other people's packages, where the module's name does not say it.
 LIBRARIES = {
-    "testing": {"pytest"},
+    "testing": {"_pytest", "pytest", "uvloop"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
     "ext.django": {"asgiref", "django"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
+    "ext.otel": {"opentelemetry"},
+    "ext.prometheus": {"prometheus_client"},
     "ext.psycopg": {"psycopg", "psycopg_pool"},
     "ext.requests": {"requests", "urllib3"},
     "ext.sqlite": {"aiosqlite"},

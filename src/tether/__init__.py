@@ -4,12 +4,13 @@ A map of the package, in the order in which to read it:
 
     _errors _keys _clock _checks   the words, the names of values, the time
     _live                          the weak list of scopes and groups, off until asked
-    _tree                          the node: how one context ends and tells the others
+    _watching                      what the metrics are told of, off until asked
+    _tree _signal                  the node: how one context ends and tells the others
     _pool _timers                  the threads and the timers behind it
     _foreign _describe             user-made contexts; what a context says of itself
     _current _loops _interrupt     the context variable; interrupting tasks
     _hooks _interrupting _bind     what may hang on a context, what may carry it
-    _context _scope                Context, Scope: the handles
+    _context _scope _roots         Context, Scope: the handles; where contexts begin
     _line _semaphore _queue        waits that end with a context
     _wait_for _merge               a wait for something else; for several contexts
     _threads _where _left          threads for blocking work; the names of what runs
@@ -39,16 +40,16 @@ from ._handle import Handle as Handle
 from ._keys import Key as Key
 from ._merge import merge as merge
 from ._queue import Queue as Queue
+from ._roots import background as background
+from ._roots import current as current
+from ._roots import todo as todo
 from ._run import run as run
 from ._scope import Scope as Scope
-from ._scope import background as background
-from ._scope import current as current
-from ._scope import todo as todo
 from ._semaphore import Semaphore as Semaphore
+from ._signal import Signal as Signal
 from ._to_thread import Abandoned as Abandoned
 from ._to_thread import abandoned as abandoned
 from ._to_thread import to_thread as to_thread
-from ._tree import Signal as Signal
 from ._wait_for import wait_for as wait_for
 from ._wait_for import wait_for_async as wait_for_async
 from ._waitgroup import WaitGroup as WaitGroup

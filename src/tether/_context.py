@@ -27,7 +27,8 @@ from ._errors import (
 )
 from ._interrupting import Interrupting
 from ._keys import Key
-from ._tree import End, Node, Signal
+from ._signal import Signal
+from ._tree import End, Node
 
 if TYPE_CHECKING:
     from ._scope import Scope

@@ -57,7 +57,8 @@ from ._piece import (
     start_thread,
     whose_end,
 )
-from ._scope import Scope, _derive, current
+from ._roots import current
+from ._scope import Scope, _derive
 from ._tree import GIL, lock
 from ._turns import Turn
 

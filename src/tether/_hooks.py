@@ -18,7 +18,8 @@ from ._checks import callable_
 from ._clock import INF
 from ._errors import SIGNAL_OF_A_CONTEXT, report
 from ._foreign import Foreign
-from ._tree import Claim, End, Node, Signal
+from ._signal import Signal
+from ._tree import Claim, End, Node
 
 if TYPE_CHECKING:
     from ._context import Context

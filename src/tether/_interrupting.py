@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
-from . import _loops
+from . import _clock, _loops, _watching
 from ._clock import INF, Parker
 from ._errors import NOT_IN_A_TASK, SYNC_IN_A_TASK, ContextError
 from ._loops import Waiter
@@ -26,15 +26,17 @@ class Interrupting:
     connection that was cut can look like the end of the data.
     """
 
-    __slots__ = ("_ctx", "_fn", "_ran", "_stop")
+    __slots__ = ("_ctx", "_fn", "_ran", "_since", "_stop")
 
     def __init__(self, ctx: Context, fn: Callable[[], object]) -> None:
         self._ctx = ctx
         self._fn = fn
         self._ran: Parker | Waiter
+        self._since = 0.0  # when it began to run
         self._stop: Callable[[], bool]
 
     def _run(self) -> None:
+        self._since = _clock.now()
         try:
             self._fn()
         finally:
@@ -61,7 +63,9 @@ class Interrupting:
         if self._take_stop()():
             return False
         assert isinstance(self._ran, Parker)
+        left = _clock.now()
         self._ran.park()
+        self._tell(left)
         return True
 
     async def __aenter__(self) -> None:
@@ -85,8 +89,15 @@ class Interrupting:
         if self._take_stop()():
             return False
         assert isinstance(self._ran, Waiter)
+        left = _clock.now()
         await self._ran.outlast()
+        self._tell(left)
         return True
+
+    def _tell(self, left: float) -> None:
+        if _watching.released is not None:
+            # Whoever leaves by chance as the context ends was held up by nothing.
+            _watching.released(self._fn, max(0.0, left - self._since))
 
     def _take_stop(self) -> Callable[[], bool]:
         # It leads to the function that leads here, and to the context: no cycle.

@@ -13,7 +13,7 @@ from ._checks import callable_, seconds_
 from ._context import Context, _made_here
 from ._errors import NEGATIVE_DRAIN, RUN_ON_A_LOOP
 from ._program import LoopFactory, Program
-from ._scope import background
+from ._roots import background
 from .signals import TERMINATING, numbers
 
 T = TypeVar("T")

@@ -32,7 +32,8 @@ from ._errors import (
     WAIT_FOR_FUTURES,
 )
 from ._line import Line, admit
-from ._tree import Signal, lock
+from ._signal import Signal
+from ._tree import lock
 
 T = TypeVar("T")
 Futures = Future[Any] | asyncio.Future[Any]

@@ -29,6 +29,7 @@ from itertools import count
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
+from . import _watching
 from ._checks import seconds_
 from ._clock import INF
 from ._context import Context
@@ -352,6 +353,8 @@ class Outbound:
             ('7d1', True)
         """
         left = ctx.remaining()
+        if _watching.calling is not None:
+            _watching.calling(left)
         if self.timeout is not None and left != INF:
             headers[self.timeout] = format_milliseconds(left - self.allowance)
             if now is not None:

@@ -128,6 +128,7 @@ def test_a_user_made_context_has_one_that_follows_its_signal() -> None:
         assert readable(fd)
 
 
+@pytest.mark.tether_leaks(off=True)  # that is what it is about
 def test_what_never_ends_is_never_readable_and_costs_no_descriptor_each() -> None:
     with background().with_cancel() as scope:
         fds = {

@@ -184,6 +184,7 @@ def test_a_scope_left_twice_and_one_left_unentered(run: Run) -> None:
     run(main)
 
 
+@pytest.mark.tether_leaks(off=True)  # that is what it is about
 def test_a_task_that_ends_inside_a_block_leaves_nothing(run: Run) -> None:
     async def main() -> None:
         async def sloppy() -> Scope:

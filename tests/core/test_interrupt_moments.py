@@ -321,6 +321,7 @@ def test_cancel_from_another_thread_while_the_loop_closes() -> None:
         assert scope.done()
 
 
+@pytest.mark.tether_leaks(off=True)  # that is what it is about
 def test_a_scope_that_outlives_its_closed_loop_can_be_canceled() -> None:
     scope = background().with_cancel()
 

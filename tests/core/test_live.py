@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
-from tether import Group, Scope, WaitGroup, background
+from tether import Group, Scope, Signal, WaitGroup, background
 from tether._live import Live
 
 
@@ -48,6 +49,8 @@ def test_two_are_told_and_closing_one_leaves_the_other() -> None:
 
 def test_it_adopts_what_is_older_once() -> None:
     with background().with_cancel() as older, Live(lambda: None) as live:
+        dead = weakref.proxy(Signal())  # to ask it for its class is an error
         live.adopt(Scope)
         live.adopt(Scope)
+        assert type(dead) is weakref.ProxyType
         assert [one for one, _ in live.all(Scope)].count(older) == 1

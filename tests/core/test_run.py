@@ -160,6 +160,7 @@ def test_tasks_generators_and_the_executor_are_ended() -> None:
     assert tasks[0].cancelled()
 
 
+@pytest.mark.tether_leaks(off=True)  # that is what it is about
 def test_a_failure_of_a_task_that_nobody_awaits_is_not_lost(
     errors: pytest.LogCaptureFixture,
 ) -> None:
@@ -245,6 +246,7 @@ def test_an_owner_that_is_gone_or_fails_holds_nothing_up(
     assert KeyError in seen
 
 
+@pytest.mark.tether_leaks(off=True)  # that is what it is about
 def test_what_is_left_after_the_drain_is_named_and_run_returns(
     errors: pytest.LogCaptureFixture,
 ) -> None:

@@ -278,6 +278,7 @@ def test_threads_and_tasks_of_two_loops_in_one_line(run: Run) -> None:
     assert free(semaphore) == 1
 
 
+@pytest.mark.tether_leaks(off=True)  # that is what it is about
 def test_a_loop_that_is_closed_keeps_no_permit(run: Run) -> None:
     semaphore = Semaphore(1)
     assert semaphore.try_acquire()

@@ -666,6 +666,7 @@ def test_what_an_abandoned_function_raises_is_reported(
     assert seen == reported
 
 
+@pytest.mark.tether_leaks(off=True)  # that is what it is about
 def test_a_loop_that_is_closed_meanwhile_harms_nobody() -> None:
     gate = Gate()
     loop = asyncio.new_event_loop()

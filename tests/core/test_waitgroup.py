@@ -523,6 +523,7 @@ def run_leaving(run: Run, main: Any) -> None:
         runner.run(main())
 
 
+@pytest.mark.tether_leaks(off=True)  # that is what it is about
 def test_work_that_dies_with_its_loop_is_logged(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,8 @@ FLAGS = (
     *("--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0"),
 )
 
+LOADED = "Page.loadEventFired"
+
 
 def program() -> str | None:
     """Where a browser is; None: nowhere."""
@@ -134,7 +136,10 @@ async def opened(path: str, url: str, *, dark: bool = False) -> AsyncIterator[Ta
                     deviceScaleFactor=1,
                     mobile=False,
                 )
+                await tab.call("Page.enable")
                 await tab.call("Page.navigate", url=url)
+                while json.loads(await wire.recv()).get("method") != LOADED:
+                    pass
                 yield tab
         finally:
             if browser.returncode is None:

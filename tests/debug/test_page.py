@@ -68,7 +68,9 @@ def test_what_comes_from_the_process_is_never_markup(
             sick(5, label=ROOT),
             browser.opened(chromium, page.url) as tab,
         ):
-            await tab.until("document.body.innerText.includes('onerror')")
+            await tab.until(
+                "document.body && document.body.innerText.includes('onerror')"
+            )
             assert await tab.eval("document.images.length") == 0
             assert await tab.eval("document.title") == "tether: the live page"
 

@@ -125,3 +125,15 @@ def test_a_thread_without_a_context_says_so(shown: Lines) -> None:
         thread.start()
         thread.join()
     assert shown.said[0].endswith("|elsewhere")
+
+
+def test_a_record_names_the_work_it_belongs_to(lines: Lines) -> None:
+    lines.addFilter(ContextFilter())
+    lines.setFormatter(logging.Formatter("%(root)s|%(message)s"))
+    with (
+        background().with_cancel(label="GET /users/{id}") as request,
+        request.with_timeout(1.0),
+    ):
+        LOG.info("inside")
+    LOG.info("outside")
+    assert lines.said == ["GET /users/{id}|inside", "-|outside"]

@@ -7,6 +7,7 @@ from importlib.metadata import version
 import click
 
 from ._serve import serve
+from ._sweep import sweep
 from ._top import top
 from ._vet import vet
 
@@ -19,4 +20,5 @@ def app() -> None:
 
 app.add_command(serve)
 app.add_command(top)
+app.add_command(sweep)
 app.add_command(vet)

@@ -3,9 +3,10 @@
     logging.basicConfig(format="%(request_id)s %(remaining).3f %(message)s")
     install()
 
-A record gets three attributes, from `current()` at the moment of the call:
+A record gets four attributes, from `current()` at the moment of the call:
 
     request_id   the id of the request, "-" where there is none
+    root         the name of the work, as "GET /users/{id}", "-" where there is none
     remaining    the seconds left, `inf` without a deadline
     cause        why the context is over, "" while it lasts
 
@@ -70,11 +71,13 @@ def _add(record: logging.LogRecord) -> None:
     if "request_id" in vars(record):
         return  # by the factory, or by `extra=`; or it comes from another thread
     record.request_id = "-"
+    record.root = "-"
     record.remaining = INF
     record.cause = ""
     try:
         ctx = current()
         record.request_id = ctx.value(REQUEST_ID, "-")
+        record.root = ctx.label or "-"
         record.remaining = ctx.remaining()
         cause = ctx.cause()
         if cause is not None:

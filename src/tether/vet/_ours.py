@@ -28,6 +28,7 @@ TAKES_CTX: frozenset[str] = frozenset(
         "tether.ext.django": "guard transaction",
         "tether.ext.httpx.AsyncClient": _HTTPX,
         "tether.ext.httpx.Client": _HTTPX,
+        "tether.ext.otel": "note span",
         "tether.ext.psycopg": f"{_ASKS} execute_async fetch_all_async fetch_one_async"
         " guard transaction",
         "tether.ext.redis": "call call_async",

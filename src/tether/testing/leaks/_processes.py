@@ -1,0 +1,59 @@
+"""Child processes that run, or that have ended and were not waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import partial
+from pathlib import Path
+from typing import final
+
+from . import _sites
+from ._found import Found
+from ._leak import Leak
+
+TASKS = Path("/proc/self/task")
+
+
+@final
+class Processes:
+    """The children of this process, where the kernel lists them (Linux)."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def now(self) -> dict[Hashable, Found]:
+        found: dict[Hashable, Found] = {}
+        try:
+            # Each thread has the children that it has started.
+            lists = [path.read_text() for path in TASKS.glob("*/children")]
+        except OSError:
+            return {}
+        for pid in " ".join(lists).split():
+            try:
+                fields = (
+                    Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                )
+            except OSError:
+                continue
+            found["process", pid, fields[19]] = Found(
+                None, partial(_told, pid, fields[0])
+            )
+        return found
+
+
+def _told(pid: str, state: str) -> Leak:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        command = b""
+    shown = command.decode(errors="replace").strip()[:120] or "it has ended"
+    sites = _sites.made.get("subprocess.Popen", [])
+    details = (
+        [f"perhaps made at {line}" for line in _sites.lines(sites[-1])[:1]]
+        if sites
+        else []
+    )
+    what = f"{pid}: {shown}" + (" (ended, not waited for)" if state == "Z" else "")
+    cure = "wait() for it; tether.ext.subprocess ends its tree with the context"
+    return Leak("process", what, tuple(details), cure)

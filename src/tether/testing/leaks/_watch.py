@@ -1,0 +1,301 @@
+"""Watch: what was left behind between two moments.
+
+Begun, it notes what is there; asked, it tells what is there beyond that, and what was
+heard meanwhile. Several may be open, in one process and in one loop: what can be seen
+to be another's is another's, what nobody's name is on belongs to the innermost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Hashable, Iterable
+from contextlib import AbstractContextManager
+from contextvars import Token
+from dataclasses import replace
+from functools import wraps
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, final
+
+from ... import _loops
+from . import _sites
+from ._closing import Closing
+from ._contexts import Contexts
+from ._descriptors import Descriptors
+from ._found import Family
+from ._heard import Hearing
+from ._ignore import Ignore
+from ._leak import Leak, LeakError
+from ._owner import owner
+from ._patience import PATIENCE, pauses
+from ._processes import Processes
+from ._signals import Signals
+from ._tasks import Tasks
+from ._threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_open: list[Watch] = []
+_tasks = Tasks()
+_families: list[Family] = [
+    *(_tasks, Threads(), Contexts(), Descriptors(), Processes(), Signals())
+]
+
+
+def _report(whose: object, leak: Leak) -> None:
+    """Give a leak that was told, not found, to the watch that it belongs to.
+
+    That of a watch which is over has been told by that.
+    """
+    for watch in reversed(_open):
+        if whose is None or whose is watch._name:
+            watch._heard.append(leak)
+            return
+
+
+hearing = Hearing(_report)
+_closing = Closing(_tasks, _report)
+
+
+@final
+class Watch:
+    """Tells what is left behind of what was made while it is open.
+
+    `with` in plain code and around an event loop, `async with` in a task. Leaving the
+    block raises `LeakError` if something is left, unless an exception is on its way.
+
+        >>> import threading
+        >>> from tether.testing import LeakError, Watch
+        >>> try:
+        ...     with Watch(patience=0.01):
+        ...         stop = threading.Event()
+        ...         threading.Thread(target=stop.wait, name="waiter").start()
+        ... except LeakError as exc:
+        ...     print(exc.leaks[0].kind, exc.leaks[0].what)
+        thread waiter: Event.wait()
+        >>> stop.set()
+
+    What is about to end is no leak: it looks again and again for up to `patience` real
+    seconds, and what is there when it begins does not count. `ignore` names functions
+    and kinds that may stay.
+    """
+
+    def __init__(
+        self, *, patience: float = PATIENCE, ignore: Iterable[str] = ()
+    ) -> None:
+        self._patience = patience
+        self._ignore = Ignore(ignore)
+        self._name: object = object()
+        self._before: set[Hashable] = set()
+        self._heard: list[Leak] = []
+        self._token: Token[object] | None = None
+        self._warnings = hearing.resource_warnings()
+
+    # -- beginning and ending ----------------------------------------------------
+
+    def begin(self) -> None:
+        """Note what is there; from now on what is made counts."""
+        if not _open:
+            _sites.watch()
+            for family in _families:
+                family.start()
+            hearing.start()
+            _closing.start()
+        _open.append(self)
+        self._token = owner.set(self._name)
+        self.excuse()
+
+    def excuse(self) -> None:
+        """What is there now does not count."""
+        self._before |= self.keys()
+
+    def excuse_also(self, keys: Iterable[Hashable]) -> None:
+        """These do not count: they are somebody else's, who has made them meanwhile."""
+        self._before.update(keys)
+
+    def keys(self) -> set[Hashable]:
+        """All that is there now."""
+        return {key for family in _families for key in family.now()}
+
+    def still_there(self, keys: set[Hashable], whose: str) -> list[Leak]:
+        """Those of somebody else's that have not gone, now that they should have."""
+        for pause in pauses(self._patience):
+            if keys.isdisjoint(self.keys()):
+                return []
+            time.sleep(pause)
+        leaks = [
+            found.tell()
+            for family in _families
+            for key, found in family.now().items()
+            if key in keys
+        ]
+        return self._ignore.without(
+            replace(leak, details=(f"of the {whose}", *leak.details)) for leak in leaks
+        )
+
+    def unused(self) -> set[str]:
+        """The patterns to ignore that have fitted nothing so far."""
+        return self._ignore.unused
+
+    def hearing(self) -> AbstractContextManager[None]:
+        """A block in which warnings about resources are heard: see `Hearing`."""
+        return hearing.resource_warnings()
+
+    def owning(
+        self, function: Callable[P, Coroutine[Any, Any, T]]
+    ) -> Callable[P, Coroutine[Any, Any, T]]:
+        """The same function; what it makes is this watch's, in whichever loop."""
+
+        @wraps(function)
+        async def owned(*args: P.args, **kwargs: P.kwargs) -> T:
+            token = owner.set(self._name)
+            try:
+                return await function(*args, **kwargs)
+            finally:
+                owner.reset(token)
+
+        return owned
+
+    def end(self) -> None:
+        """Stop watching."""
+        if self._token is not None:
+            try:
+                owner.reset(self._token)
+            except ValueError:
+                pass  # ended in another task than it was begun in
+            self._token = None
+        _open.remove(self)
+        if not _open:
+            _closing.stop()
+            hearing.stop()
+            for family in _families:
+                family.stop()
+            _sites.unwatch()
+
+    # -- looking -------------------------------------------------------------------
+
+    def left(self) -> list[Leak]:
+        """What is left of what was made since `begin`, after some patience.
+
+        For where no event loop runs. The tasks of a loop that only stands meanwhile
+        may go on: it is run for the time.
+        """
+        for pause in pauses(self._patience):
+            if not self._there():
+                break
+            loop = self._standing_loop()
+            if loop is None:
+                time.sleep(pause)
+            else:
+                loop.run_until_complete(asyncio.sleep(pause))
+        return self._told()
+
+    async def left_async(self) -> list[Leak]:
+        """The same in a task; the task itself does not count."""
+        self._before.update(self._keys_of(asyncio.current_task()))
+        for pause in pauses(self._patience):
+            if not self._there():
+                break
+            await asyncio.sleep(pause)
+        return self._told()
+
+    def _there(self) -> bool:
+        before, mine = self._before, (None, self._name)
+        return any(
+            found.owner in mine and key not in before
+            for family in _families
+            for key, found in family.now().items()
+        )
+
+    def _told(self) -> list[Leak]:
+        leaks = [
+            found.tell()
+            for family in _families
+            for key, found in family.now().items()
+            if found.owner in (None, self._name) and key not in self._before
+        ]
+        return self._ignore.without([*self._heard, *leaks])
+
+    def _standing_loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop of a task that is left and could go on if its loop ran."""
+        if _loops.running_loop() is not None:
+            return None
+        for key, found in _tasks.now().items():
+            if key in self._before or found.owner not in (None, self._name):
+                continue
+            task = key() if callable(key) else None
+            if isinstance(task, asyncio.Task):
+                loop = task.get_loop()
+                if not loop.is_closed() and not loop.is_running():
+                    return loop
+        return None
+
+    def _keys_of(self, task: asyncio.Task[object] | None) -> list[Hashable]:
+        return [key for key in _tasks.now() if callable(key) and key() is task]
+
+    # -- the block -----------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self._warnings.__enter__()
+        self.begin()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            leaks = self.left() if exc is None else []
+        finally:
+            self._close()
+        if leaks:
+            raise LeakError(leaks)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        try:
+            leaks = await self.left_async() if exc is None else []
+        finally:
+            self._close()
+        if leaks:
+            raise LeakError(leaks)
+
+    def _close(self) -> None:
+        self.end()
+        self._warnings.__exit__(None, None, None)
+
+
+def verify_none(*, patience: float = PATIENCE, ignore: Iterable[str] = ()) -> None:
+    """Raise `LeakError` if anything of ours is there: goleak's VerifyNone.
+
+    For the end of a program or of a test, where nothing should be left: threads besides
+    the main one, child processes, threads that `to_thread` has left behind. For the
+    rest, what is there now cannot be told apart from what may be: use a `Watch`.
+    """
+    kinds = [
+        one for one in _families if isinstance(one, Threads | Processes | Contexts)
+    ]
+    main = {"MainThread"}
+    leaks: list[Leak] = []
+    for pause in pauses(patience):
+        leaks = [found.tell() for one in kinds for found in one.now().values()]
+        leaks = Ignore(ignore).without(
+            [leak for leak in leaks if leak.what.partition(":")[0] not in main]
+        )
+        if not leaks:
+            return
+        time.sleep(pause)
+    raise LeakError(leaks)
+
+
+_COUNTED = (Threads, Processes, Contexts)

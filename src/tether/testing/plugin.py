@@ -1,0 +1,168 @@
+"""The plugin for pytest: leak checks; quiet until the ini option or a marker asks.
+
+    [tool.pytest.ini_options]
+    tether_leaks = "strict"      # every test; "off" is the default
+
+    @pytest.mark.tether_leaks                       # this test, class or module
+    @pytest.mark.tether_leaks(ignore=["poll*"])     # these may stay
+    @pytest.mark.tether_leaks(off=True)             # not this one
+
+A test is checked when its fixtures have been torn down. What a fixture of a wider scope
+has made is not the test's; it is checked when that fixture has been torn down.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator, Hashable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from .leaks import Watch
+
+MARKER = "tether_leaks"
+SWEEP = "tether_sweep"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The ini option."""
+    parser.addini(MARKER, "leak checks for every test: strict or off", default="off")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker, and the checks if anybody may want them."""
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}(ignore=[...], off=False): fail the test if it leaves something "
+        "behind: a task, a thread, a file, a context ...",
+    )
+    config.addinivalue_line(
+        "markers",
+        f"{SWEEP}(at=..., limit=seconds): end the test at every place where it waits, "
+        "and see what is wrong then",
+    )
+    strict = config.getini(MARKER)
+    if strict not in {"strict", "off"}:
+        raise pytest.UsageError(f"{MARKER} is strict or off, not {strict!r}")
+    checks = _Checks(strict == "strict")
+    config.pluginmanager.register(checks, "tether-leak-checks")
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Load the sweep if a test asks for it."""
+    plugins = config.pluginmanager
+    if any(item.get_closest_marker(SWEEP) for item in items):
+        from .sweeping._marked import Sweeps
+
+        checks = plugins.get_plugin("tether-leak-checks")
+        assert isinstance(checks, _Checks)
+        plugins.register(Sweeps(checks.observe), "tether-sweeps")
+
+
+class _Checks:
+    """Watches each test that asks for it."""
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self._watch: Watch | None = None
+        self._judging = True
+        # What fixtures of wider scopes have made: by fixture, until it is torn down.
+        self._wider: dict[Any, tuple[str, set[Hashable]]] = {}
+        self._finished: list[tuple[str, set[Hashable]]] = []
+
+    def observe(self, watch: Watch | None) -> None:
+        """Have this watch hear what is said in each phase; it is judged elsewhere."""
+        self._watch, self._judging = watch, watch is None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item
+    ) -> Generator[None, object, object]:
+        mark = item.get_closest_marker(MARKER)
+        off = bool(mark is not None and mark.kwargs.get("off"))
+        off = off or item.get_closest_marker(SWEEP) is not None
+        if off or not (self._strict or mark is not None):
+            return (yield)
+        from .leaks import Watch
+
+        watch = Watch(ignore=() if mark is None else mark.kwargs.get("ignore", ()))
+        for _, keys in self._wider.values():
+            watch.excuse_also(keys)
+        self._watch = watch
+        watch.begin()
+        try:
+            return (yield)
+        finally:
+            self._watch = None
+            watch.end()
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_setup(self) -> Generator[None, None, None]:
+        if self._watch is None:
+            return (yield)
+        with self._watch.hearing():
+            yield
+        return None
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        if self._watch is None:
+            return (yield)
+        function: Any = getattr(item, "obj", None)
+        if inspect.iscoroutinefunction(function):
+            item.obj = self._watch.owning(function)  # type: ignore[attr-defined]
+        with self._watch.hearing():
+            yield
+        return None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
+        watch = self._watch
+        if watch is None:
+            return (yield)
+        with watch.hearing():
+            yield
+        if not self._judging:
+            return None
+        leaks = watch.left()
+        for name, keys in self._finished:
+            leaks += watch.still_there(keys, name)
+        self._finished.clear()
+        unused = watch.unused()
+        if leaks:
+            from .leaks import LeakError
+
+            error = LeakError(leaks)
+            pytest.fail(str(error), pytrace=False)
+        if unused:
+            item.warn(
+                pytest.PytestWarning(
+                    f"{MARKER}: ignore={sorted(unused)} fits nothing: take it out"
+                )
+            )
+        return None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        watch = self._watch
+        if watch is None or fixturedef.scope == "function":
+            return (yield)
+        before = watch.keys()
+        try:
+            return (yield)
+        finally:
+            made = watch.keys() - before
+            watch.excuse_also(made)
+            name = f"{fixturedef.scope} fixture {fixturedef.argname}"
+            self._wider[fixturedef] = name, made
+
+    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
+        known = self._wider.pop(fixturedef, None)
+        if known is not None:
+            self._finished.append(known)

@@ -1,0 +1,204 @@
+"""One run of a coroutine function: on fresh state, ended at one place, then judged.
+
+The oracle, in this order: it ends; it ends as canceled, or it finishes; no task of it
+goes on; the same operation works again on the same state; the user's check holds. What
+else is left behind is seen when the loop has been closed (see `_sweep`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any, final
+
+from ... import _clock
+from ..._errors import ContextError, DeadlineExceeded
+from ..._roots import background
+from ..._scope import Scope
+from ..._tree import End
+from ..leaks import _chains
+from ..leaks._patience import pauses
+from ._case import Case
+from ._drive import drive, driving_children, seen_by
+from ._places import Cut, Means, Moment, Place, site
+from ._trace import ENDLESS, GOES_ON, RAISES, Trace
+
+TURNS = 8
+
+
+async def attempt(case: Case, trace: Trace) -> None:
+    """Run it once on fresh state, and write down in `trace` what it did."""
+    async with AsyncExitStack() as stack:
+        state = await case.prepare(stack)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        await operate(lambda ctx: case.call(ctx, state), trace, case.name, case.limit)
+        if not trace.unending:
+            said = await case.verify(state)
+            if said:
+                trace.problems.append(f"check: {said}")
+
+
+async def operate(
+    call: Callable[[Scope], Any], trace: Trace, name: str, limit: float
+) -> None:
+    """Run it, end it at the cut, judge it, and see whether it works again."""
+    before = asyncio.all_tasks()
+    with driving_children(asyncio.get_running_loop()):
+        knife = Knife(trace)
+        task = await _run(call, name, limit, knife)
+        if not task.done():
+            trace.unending = True
+            trace.problems.append(_endless(task, limit))
+            task.cancel()
+            await asyncio.wait({task}, timeout=1.0)
+            return
+        judge(trace, task)
+        await _outliving(trace, before)
+        again = await _run(call, name, limit, None)
+        trace.problems += _works(again, limit)
+
+
+async def _run(
+    call: Callable[[Scope], Any], name: str, limit: float, knife: Knife | None
+) -> asyncio.Task[Any]:
+    scope = background().with_cancel(label=f"sweep of {name}")
+
+    async def body() -> object:
+        with scope:
+            if knife is None:
+                return await call(scope)
+            return await drive(call(scope), knife.seen)
+
+    token = seen_by.set(None if knife is None else knife.seen)
+    try:
+        # As a plain task: the driver is around the operation, inside of the block.
+        task = asyncio.Task(body(), name="the operation")
+    finally:
+        seen_by.reset(token)
+    if knife is not None:
+        knife.hold(task, scope)
+    await asyncio.wait({task}, timeout=limit)
+    return task
+
+
+def _endless(task: asyncio.Task[Any], limit: float) -> str:
+    lines = reversed(_chains.lines(task.get_coro()))
+    return f"{ENDLESS} within {limit:g} s" + "".join(f"\n  at {one}" for one in lines)
+
+
+@final
+class Knife:
+    """Ends the operation at the place, the moment and by the means of the cut."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._cut: Cut | None = trace.cut
+        self._counts: Counter[str] = Counter()
+        self._task: asyncio.Task[Any] | None = None
+        self._scope: Scope | None = None
+
+    def hold(self, task: asyncio.Task[Any], scope: Scope) -> None:
+        """This is the task to end, and its context."""
+        self._task, self._scope = task, scope
+
+    def seen(self, coro: object, got: object) -> None:
+        """A coroutine of the operation is about to wait for `got`."""
+        trace, cut = self._trace, self._cut
+        where = site(coro)
+        self._counts[where] += 1
+        place = Place(where, self._counts[where])
+        trace.places.append(place)
+        if not asyncio.isfuture(got):
+            trace.yields.add(place)
+        if cut is None or trace.reached or place != cut.place:
+            return
+        trace.reached = True
+        trace.chain = tuple(_chains.lines(coro))
+        loop = asyncio.get_running_loop()
+        if cut.moment is Moment.EARLY:
+            loop.call_soon(self._strike)
+        elif asyncio.isfuture(got):
+            got.add_done_callback(self._strike_late)
+
+    def _strike_late(self, future: asyncio.Future[Any]) -> None:
+        if not future.cancelled():
+            self._strike()
+
+    def _strike(self) -> None:
+        task, scope, cut = self._task, self._scope, self._cut
+        assert task is not None
+        assert scope is not None
+        assert cut is not None
+        if task.done():
+            return
+        self._trace.struck = True
+        if cut.means is Means.CANCEL:
+            task.cancel()
+        elif cut.means is Means.CONTEXT:
+            scope.cancel()
+        else:
+            scope._commit(End(DeadlineExceeded, None, _clock.now()))
+
+
+def judge(trace: Trace, task: asyncio.Task[Any]) -> None:
+    """Whether it ended as canceled, or finished."""
+    cut = trace.cut
+    if task.cancelled():
+        trace.outcome = "canceled"
+        if trace.struck and cut is not None and cut.means is not Means.CANCEL:
+            trace.problems.append("CancelledError comes out, not the context's error")
+        return
+    error = task.exception()
+    if error is None:
+        trace.outcome = "finished"
+        if (
+            trace.struck
+            and cut is not None
+            and cut.means is Means.CANCEL
+            and cut.moment is Moment.EARLY
+        ):
+            trace.problems.append(
+                "it swallows the cancel, and finishes as if none came"
+            )
+        return
+    trace.outcome = f"raised {type(error).__name__}"
+    ended = isinstance(error, ContextError) and (
+        cut is not None and cut.means is not Means.CANCEL
+    )
+    if not ended:
+        trace.problems.append(f"{RAISES} {type(error).__name__}: {error}")
+
+
+async def _outliving(trace: Trace, before: set[asyncio.Task[Any]]) -> None:
+    me = asyncio.current_task()
+
+    def left() -> list[asyncio.Task[Any]]:
+        tasks = asyncio.all_tasks() - before
+        return [task for task in tasks if task is not me]
+
+    for pause in pauses():
+        if not left():
+            return
+        await asyncio.sleep(pause)
+    for task in left():
+        lines = "".join(
+            f"\n  at {line}" for line in reversed(_chains.lines(task.get_coro()))
+        )
+        name = getattr(task.get_coro(), "__qualname__", "")
+        trace.problems.append(f"{GOES_ON}: {name}(){lines}")
+
+
+def _works(again: asyncio.Task[Any], limit: float) -> list[str]:
+    head = "the same operation on the same state"
+    if not again.done():
+        again.cancel()
+        return [f"{head} does not end within {limit:g} s"]
+    if again.cancelled():
+        return [f"{head} is canceled"]
+    error = again.exception()
+    if error is not None:
+        return [f"{head} raises {type(error).__name__}: {error}"]
+    return []

@@ -1,0 +1,93 @@
+"""Where an operation can be ended, and how: the words of a schedule.
+
+A place is known by its line and by how often that was waited in before, not by a
+number: with real connections there may be one wait more or less before it next time.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from types import FrameType
+from typing import NamedTuple, final
+
+from ..leaks import _chains
+
+
+class Moment(Enum):
+    """When the end comes, seen from the wait at the place."""
+
+    EARLY = "early"  # while it waits
+    LATE = "late"  # what it waits for has come, and it has not gone on yet
+
+
+class Means(Enum):
+    """What ends the operation."""
+
+    CANCEL = "cancel"  # task.cancel(), as asyncio.timeout and a TaskGroup do
+    CONTEXT = "context"  # its context is canceled
+    DEADLINE = "deadline"  # the deadline of its context passes
+
+
+@final
+class Place(NamedTuple):
+    """A line that waits, for the nth time in one run."""
+
+    site: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.site} #{self.nth}"
+
+
+@final
+class Cut(NamedTuple):
+    """One way to end an operation: the place, the moment, the means."""
+
+    place: Place
+    moment: Moment
+    means: Means
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.moment.value} {self.means.value}"
+
+
+def parse(text: str) -> Cut:
+    """The cut that `str(cut)` was made of."""
+    found = re.fullmatch(
+        r"\s*(?P<site>.+) #(?P<nth>\d+) (?P<moment>\w+) (?P<means>\w+)\s*", text
+    )
+    if (
+        found is None
+        or found["moment"] not in {one.value for one in Moment}
+        or found["means"] not in {one.value for one in Means}
+    ):
+        raise ValueError(
+            f"{text!r} is no place of a sweep; one is written as the report does: "
+            "'shop.py:42 in checkout #1 early cancel'"
+        )
+    place = Place(found["site"], int(found["nth"]))
+    return Cut(place, Moment(found["moment"]), Means(found["means"]))
+
+
+def site(coro: object) -> str:
+    """The innermost line of a suspended coroutine that is not in an event loop."""
+    inner: FrameType | None = None
+    own: FrameType | None = None
+    for frame in _chains.frames(coro):
+        inner = frame
+        if not _is_plumbing(frame):
+            own = frame
+    return words(own or inner)
+
+
+def words(frame: FrameType | None) -> str:
+    """A line and its function."""
+    if frame is None:
+        return "an unknown place"
+    return f"{_chains.place(frame)} in {frame.f_code.co_qualname}"
+
+
+def _is_plumbing(frame: FrameType) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] in {"asyncio", "uvloop", "tether", "threading"}

@@ -1,0 +1,200 @@
+"""sweep(op): the operation is ended at every place, in every way, once each.
+
+A first run without an end tells which places there are and what is wrong anyway. Each
+place that a later run shows for the first time is taken in as well. A place that is not
+reached again, though tried again, is said to be unresolved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .. import _run
+from .._run import Deadlock
+from ..leaks import Watch
+from . import _plain
+from ._attempt import attempt
+from ._case import Case, case
+from ._places import Cut, Means, Moment, Place, parse
+from ._report import Report, findings
+from ._trace import Trace, kind_of
+
+TRIES = 3
+MOST = 2000  # places of one operation
+
+Ways = tuple[tuple[Moment, Means], ...]
+
+WAYS: Ways = (
+    (Moment.EARLY, Means.CANCEL),
+    (Moment.LATE, Means.CANCEL),
+    (Moment.EARLY, Means.CONTEXT),
+    (Moment.EARLY, Means.DEADLINE),
+)
+
+
+def sweep(
+    op: Callable[..., object],
+    *,
+    setup: Callable[[], object] | None = None,
+    check: Callable[..., object] | None = None,
+    at: str | None = None,
+    limit: float = 3600.0,
+    real_time: bool = False,
+) -> Report:
+    """What happens if `op` is ended at each of the places where it can be ended.
+
+    `op` runs again and again, on fresh state from `setup`, and is ended at one place
+    each time: while it waits there; late, when what it waits for has come and it has
+    not gone on yet; by `task.cancel()`, by its context and by its deadline; while the
+    tasks that it starts wait as well. Then it must have ended as canceled or have
+    finished, nothing may be left behind (see `Watch`), it must work again on the same
+    state, and `check` must hold.
+
+        >>> import asyncio
+        >>> from tether.testing import sweep
+        >>> async def transfer(accounts):
+        ...     accounts["a"] -= 1
+        ...     await asyncio.sleep(0.1)
+        ...     accounts["b"] += 1
+        >>> def check(accounts):
+        ...     assert sum(accounts.values()) == 10, "money is lost"
+        >>> report = sweep(transfer, setup=lambda: {"a": 5, "b": 5}, check=check)
+        >>> report.verdict.value, report.findings[0].problem
+        ('FAIL', 'check: money is lost')
+
+    `op` may take `ctx` first, and the state, if there is a `setup`. What `setup`
+    returns or awaits is the state; a context manager, plain or asynchronous, is
+    entered, and left at the end. `check` takes the state; it raises `AssertionError`,
+    returns a text or False if something is wrong.
+
+    A plain function must take `ctx`; it runs in a thread and is ended at each of its
+    looks at the context or the clock of tether.
+
+    Time is virtual (see `run`), so that hours of back-off take milliseconds; `limit` is
+    in seconds of it. `real_time=True` runs on the real clock. `at` replays the one
+    place that a report names. `report.verify()` raises unless it is a PASS.
+    """
+    if asyncio.events._get_running_loop() is not None:
+        raise RuntimeError("sweep() starts loops of its own; one runs here")
+    one = case(op, setup, check, limit)
+    if not one.is_async and not one.takes_ctx:
+        raise TypeError(
+            f"sweep() ends a plain function through the ctx that it takes first; "
+            f"{one.name} takes none"
+        )
+    ways = WAYS if one.is_async else _plain.WAYS
+    engine = _engine(one, real_time)
+    with quiet_collector():
+        return conduct(one.name, engine, ways, None if at is None else parse(at))
+
+
+def conduct(
+    name: str, run: Callable[[Trace], None], ways: Ways, only: Cut | None
+) -> Report:
+    """Have `run` do all the runs, and sum up."""
+    base = Trace(None)
+    run(base)
+    noise = {kind_of(problem) for problem in base.problems}
+    known: dict[Place, None] = dict.fromkeys(base.places)
+    yields = set(base.yields)
+    traces: list[Trace] = []
+    runs = 1
+    unresolved = [f"without an end, {one}" for one in base.fails()]
+    missed: list[Cut] = []
+    delivered: list[Cut] = []
+    todo = [*_cuts(known, ways)] if only is None else [only]
+    if unresolved:
+        todo = []
+    done = set(todo)
+    while todo:
+        cut = todo.pop(0)
+        if cut.moment is Moment.LATE and cut.place in yields:
+            missed.append(cut)  # a bare yield: nothing comes that could have come
+            continue
+        trace = Trace(cut)
+        for _ in range(TRIES):
+            trace = Trace(cut)
+            run(trace)
+            runs += 1
+            if trace.reached:
+                break
+        yields |= trace.yields
+        if not trace.reached:
+            unresolved.append(f"{cut}: not reached in {TRIES} runs")
+        elif trace.struck:
+            delivered.append(cut)
+        else:
+            missed.append(cut)  # it was over, or what it waited for never came
+        traces.append(trace)
+        # What is waited in after the end is the cleanup, which is not ended again.
+        if only is None and not trace.struck and len(known) < MOST:
+            fresh = [place for place in trace.places if place not in known]
+            known |= dict.fromkeys(fresh)
+            more = [one for one in _cuts(fresh, ways) if one not in done]
+            done |= {*more}
+            todo += more
+        trace.places.clear()
+    if only is not None and not delivered and not unresolved:
+        unresolved.append(f"{only}: the end could not be delivered there")
+    return Report(
+        name,
+        findings(traces, noise),
+        tuple(one for one in base.problems if one not in base.fails()),
+        tuple(unresolved),
+        tuple(delivered),
+        tuple(missed),
+        len(known) if only is None else 1,
+        runs,
+    )
+
+
+def _cuts(places: Iterable[Place], ways: Ways) -> Iterator[Cut]:
+    for moment, means in ways:
+        for place in places:
+            yield Cut(place, moment, means)
+
+
+def _engine(one: Case, real_time: bool) -> Callable[[Trace], None]:
+    def run(trace: Trace) -> None:
+        watch = Watch()
+        with watch.hearing():
+            watch.begin()
+            try:
+                try:
+                    _once(one, trace, real_time)
+                except Deadlock as exc:
+                    trace.problems.append(f"it waits for ever: {exc}")
+                gc.collect()
+                trace.left(watch.left())
+            finally:
+                watch.end()
+
+    return run
+
+
+def _once(one: Case, trace: Trace, real_time: bool) -> None:
+    if not one.is_async:
+        _plain.attempt(one, trace)
+    elif real_time:
+        asyncio.run(attempt(one, trace))
+    else:
+
+        async def main(_: Any) -> None:
+            await attempt(one, trace)
+
+        _run.run(main)
+
+
+@contextmanager
+def quiet_collector() -> Iterator[None]:
+    """What is there before is not gone through at each collection of a run."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,49 @@
+"""What one run has shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import final
+
+from ..leaks import Leak
+from ._places import Cut, Place
+
+GOES_ON = "a task of it goes on"
+ENDLESS = "it does not end"
+RAISES = "it raises"
+
+
+@final
+@dataclass
+class Trace:
+    """One run: where the operation waited, whether it was ended, what was wrong."""
+
+    cut: Cut | None
+    places: list[Place] = field(default_factory=list)
+    yields: set[Place] = field(default_factory=set)  # without anything to wait for
+    reached: bool = False  # the place of the cut
+    struck: bool = False  # the end was delivered
+    chain: tuple[str, ...] = ()
+    outcome: str = ""
+    unending: bool = False
+    problems: list[str] = field(default_factory=list)
+
+    def fails(self) -> list[str]:
+        """Why nothing can be learned from the operation if no end was delivered."""
+        return [one for one in self.problems if one.startswith((ENDLESS, RAISES))]
+
+    def left(self, leaks: list[Leak]) -> None:
+        """Take in what was left behind."""
+        told = any(one.startswith(GOES_ON) for one in self.problems)
+        self.problems += [
+            f"left behind: {leak}"
+            for leak in leaks
+            if not (told and leak.kind == "task")
+        ]
+
+
+def kind_of(problem: str) -> str:
+    """The same for the same problem in another run: without numbers and details."""
+    first = problem.partition("\n")[0]
+    return re.sub(r"0x[0-9a-f]+|\d+", "N", first)

@@ -1,0 +1,273 @@
+"""The pytest plugin, under the runners that people use."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+PLUGINS = {
+    "pytest-asyncio": ["-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"],
+    "anyio": ["-p", "anyio.pytest_plugin", "-o", "anyio_mode=auto"],
+}
+HEAD = """
+import asyncio, threading, unittest
+import pytest
+
+KEPT = []
+
+async def waits():
+    await asyncio.get_running_loop().create_future()
+"""
+
+
+class Suite:
+    """Runs a suite of its own in another process."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self._pytester = pytester
+
+    def __call__(self, source: str, *options: str) -> pytest.RunResult:
+        self._pytester.makepyfile(test_it=HEAD + textwrap.dedent(source))
+        return self._pytester.runpytest_subprocess(
+            *("-p", "tether.testing.plugin", "-p", "no:randomly", "-q"),
+            *("-p", "no:cacheprovider", "--strict-markers", *options),
+        )
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return Suite(pytester)
+
+
+STRICT = ("-o", "tether_leaks=strict")
+
+
+def test_it_is_quiet_until_it_is_asked(suite: Suite) -> None:
+    source = """
+    def test_leaks():
+        KEPT.append(open(__file__))
+
+    def test_nothing_is_watched():
+        import tether.testing.leaks._watch as watch
+        assert watch._open == []
+        assert asyncio.BaseEventLoop.create_task.__module__ == "asyncio.base_events"
+    """
+    suite(source).assert_outcomes(passed=2)
+
+
+def test_the_marker_asks_for_one_test_and_its_words_are_checked(suite: Suite) -> None:
+    source = """
+    @pytest.mark.tether_leaks
+    def test_leaks():
+        KEPT.append(open(__file__))
+
+    def test_is_not_asked():
+        KEPT.append(open(__file__))
+
+    @pytest.mark.tether_leaks(ignore=["file"])
+    def test_may():
+        KEPT.append(open(__file__))
+    """
+    result = suite(source)
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*file: *test_it.py*", "*with open(...) as file:*"])
+    suite("def test(): pass", "-o", "tether_leaks=perhaps").stderr.fnmatch_lines(
+        ["*tether_leaks is strict or off, not 'perhaps'*"]
+    )
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_tasks_are_told_under_each_plugin_and_nothing_hangs(
+    suite: Suite, plugin: str
+) -> None:
+    source = """
+    async def test_keeps_a_task():
+        KEPT.append(asyncio.create_task(waits()))
+        await asyncio.sleep(0)
+
+    async def test_has_one_that_swallows_cancel():
+        async def stubborn():
+            while True:
+                try:
+                    await waits()
+                except asyncio.CancelledError:
+                    pass
+        KEPT.append(asyncio.create_task(stubborn()))
+        await asyncio.sleep(0)
+
+    async def test_is_clean():
+        await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0.001))
+
+    async def test_has_one_that_ends_soon():
+        KEPT.append(asyncio.create_task(asyncio.sleep(0.06)))
+        await asyncio.sleep(0)
+    """
+    if plugin == "anyio":
+        source = "\n    pytestmark = pytest.mark.anyio\n" + source
+        source = (
+            "\n    @pytest.fixture\n    def anyio_backend(): return 'asyncio'\n"
+            + source
+        )
+    result = suite(source, *STRICT, *PLUGINS[plugin])
+    result.assert_outcomes(passed=4, errors=2)
+    result.stdout.fnmatch_lines(["*task: *: waits()*", "*task that swallows cancel: *"])
+
+
+def test_plain_asyncio_and_unittest(suite: Suite) -> None:
+    source = """
+    def test_plain():
+        async def main():
+            KEPT.append(asyncio.create_task(waits()))
+            await asyncio.sleep(0)
+        asyncio.run(main())
+
+    class TestCase(unittest.IsolatedAsyncioTestCase):
+        async def test_case(self):
+            KEPT.append(asyncio.create_task(waits()))
+            await asyncio.sleep(0)
+
+        async def test_clean(self):
+            await asyncio.sleep(0)
+    """
+    suite(source, *STRICT).assert_outcomes(passed=3, errors=2)
+
+
+def test_what_a_fixture_leaves_behind_in_its_teardown(suite: Suite) -> None:
+    source = """
+    @pytest.fixture
+    def leaky():
+        yield
+        KEPT.append(open(__file__))
+
+    def test_it(leaky):
+        pass
+    """
+    suite(source, *STRICT).assert_outcomes(passed=1, errors=1)
+
+
+def test_what_wider_fixtures_hold_is_no_test_s_and_is_checked_at_their_end(
+    suite: Suite,
+) -> None:
+    source = """
+    @pytest.fixture(scope="module")
+    def clean():
+        with open(__file__) as file:
+            yield file
+
+    @pytest.fixture(scope="module")
+    def leaky():
+        KEPT.append(open(__file__))
+
+    def test_one(clean):
+        pass
+
+    def test_two(clean, leaky):
+        pass
+
+    def test_three(clean):
+        pass
+    """
+    result = suite(source, *STRICT)
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*teardown of test_three*", "*module fixture leaky*"])
+
+
+def test_the_tasks_of_a_loop_of_the_module_are_told_apart(suite: Suite) -> None:
+    source = """
+    import pytest_asyncio
+    pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+    @pytest_asyncio.fixture(scope="module", loop_scope="module")
+    async def service():
+        task = asyncio.create_task(waits())
+        yield task
+        task.cancel()
+
+    async def test_uses_it(service):
+        assert not service.done()
+
+    async def test_leaks(service):
+        KEPT.append(asyncio.create_task(waits()))
+        await asyncio.sleep(0)
+
+    async def test_is_clean_beside_the_leak(service):
+        KEPT.append(asyncio.create_task(asyncio.sleep(0.06)))
+    """
+    result = suite(source, *STRICT, "-p", "pytest_asyncio.plugin")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_leaks*"])
+
+
+def test_an_ignore_that_fits_nothing_is_told(suite: Suite) -> None:
+    source = """
+    @pytest.mark.tether_leaks(ignore=["no_such_function"])
+    def test_it():
+        pass
+    """
+    result = suite(source)
+    result.stdout.fnmatch_lines(["*ignore=*no_such_function*fits nothing*"])
+
+
+def test_with_xdist(suite: Suite) -> None:
+    source = """
+    @pytest.mark.parametrize("number", range(6))
+    def test_it(number):
+        if number == 3:
+            KEPT.append(open(__file__))
+    """
+    result = suite(source, *STRICT, "-p", "xdist.plugin", "-n", "2")
+    result.assert_outcomes(passed=6, errors=1)
+
+
+def test_a_test_is_swept_with_fresh_fixtures(suite: Suite) -> None:
+    source = """
+    MADE = []
+
+    @pytest.fixture
+    async def pool():
+        MADE.append(1)
+        queue = asyncio.Queue()
+        queue.put_nowait("connection")
+        return queue
+
+    @pytest.mark.tether_sweep(limit=0.5)
+    async def test_loses_it(pool):
+        connection = await pool.get()
+        await asyncio.sleep(0.001)
+        pool.put_nowait(connection)
+
+    @pytest.mark.tether_sweep(limit=0.5)
+    async def test_keeps_it(pool):
+        connection = await pool.get()
+        try:
+            await asyncio.sleep(0.001)
+        finally:
+            pool.put_nowait(connection)
+
+    def test_they_were_fresh():
+        assert len(MADE) == 10
+    """
+    result = suite(source, *PLUGINS["pytest-asyncio"])
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*FAIL *test_loses_it: 1 finding, ended at 1 of 1 places*",
+            "*the same operation on the same state does not end*",
+            "*test_it.py:* in test_loses_it #1 early cancel*",
+        ]
+    )
+
+
+def test_a_plain_test_is_not_swept(suite: Suite) -> None:
+    source = """
+    @pytest.mark.tether_sweep
+    def test_it():
+        pass
+    """
+    result = suite(source)
+    assert result.ret != 0
+    assert "coroutine functions" in result.stdout.str() + result.stderr.str()

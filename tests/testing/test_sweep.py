@@ -1,0 +1,444 @@
+"""The sweep finds what is wrong, says where, and says nothing of what is right."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tether import Context, ContextError, Group
+from tether.cli._app import app
+from tether.testing import Report, SweepError, Verdict, sweep
+
+pytestmark = pytest.mark.tether_leaks(off=True)  # the operations leak
+
+
+# -- five defects, and what they should have been ---------------------------------
+
+
+class Pool:
+    """Connections that are handed over to who waits longest."""
+
+    def __init__(self) -> None:
+        self.free = ["one"]
+        self.waiting: deque[asyncio.Future[str]] = deque()
+
+    async def get(self) -> str:
+        if self.free:
+            return self.free.pop()
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        connection: str = await future
+        return connection
+
+    async def get_safely(self) -> str:
+        if self.free:
+            return self.free.pop()
+        future = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        try:
+            connection: str = await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self.put(future.result())  # it came too late
+            raise
+        return connection
+
+    def put(self, connection: str) -> None:
+        while self.waiting:
+            future = self.waiting.popleft()
+            if not future.done():
+                future.set_result(connection)
+                return
+        self.free.append(connection)
+
+
+async def slot(pool: Pool) -> None:
+    connection = await pool.get()
+    await asyncio.sleep(1.0)
+    pool.put(connection)
+
+
+async def slot_given_back(pool: Pool) -> None:
+    connection = await pool.get()
+    try:
+        await asyncio.sleep(1.0)
+    finally:
+        pool.put(connection)
+
+
+async def handed_over(pool: Pool) -> None:
+    connection = pool.free.pop() if pool.free else await pool.get()
+    asyncio.get_running_loop().call_later(1.0, pool.put, connection)
+    pool.put(await pool.get())
+
+
+async def handed_over_safely(pool: Pool) -> None:
+    connection = pool.free.pop() if pool.free else await pool.get_safely()
+    asyncio.get_running_loop().call_later(1.0, pool.put, connection)
+    try:
+        pool.put(await pool.get_safely())
+    except asyncio.CancelledError:
+        await asyncio.sleep(2.0)  # for the one that is on its way
+        raise
+
+
+async def swallows() -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(1.0)
+    await asyncio.sleep(1.0)
+
+
+async def lets_pass() -> None:
+    try:
+        await asyncio.sleep(1.0)
+    except asyncio.CancelledError:
+        await asyncio.sleep(0.0)  # cleans up
+        raise
+    await asyncio.sleep(1.0)
+
+
+async def leaves_a_child() -> None:
+    child = asyncio.create_task(asyncio.sleep(10.0))
+    await asyncio.sleep(1.0)
+    child.cancel()
+
+
+async def takes_its_child_along() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(10.0)).add_done_callback(str)
+        await asyncio.sleep(1.0)
+
+
+async def leaves_a_file() -> None:
+    file = Path(__file__).open()  # noqa: SIM115
+    OPEN.append(file)
+    await asyncio.sleep(1.0)
+    file.close()
+
+
+async def closes_its_file() -> None:
+    with Path(__file__).open():
+        await asyncio.sleep(1.0)
+
+
+OPEN: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Any:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+@asynccontextmanager
+async def pool() -> AsyncIterator[Pool]:
+    yield Pool()
+
+
+DEFECTS: list[tuple[Callable[..., object], Callable[..., object], Any, str, str]] = [
+    (slot, slot_given_back, Pool, "does not end", "in slot #1"),
+    (handed_over, handed_over_safely, pool, "does not end", "in Pool.get #1 late"),
+    (swallows, lets_pass, None, "swallows the cancel", "in swallows #1"),
+    (leaves_a_child, takes_its_child_along, None, "goes on", "in leaves_a_child #1"),
+    (leaves_a_file, closes_its_file, None, "left behind: file", "in leaves_a_file #1"),
+]
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda one: one[0].__name__)
+def test_each_defect_is_found_with_its_place(
+    defect: tuple[Callable[..., object], object, Any, str, str],
+) -> None:
+    op, _, setup, problem, place = defect
+    report = sweep(op, setup=setup)
+    assert report.verdict is Verdict.FAIL
+    found = [one for one in report.findings if problem in one.problem]
+    assert found, str(report)
+    assert any(place in str(cut) for cut in found[0].cuts), str(report)
+    # What it says replays it.
+    again = sweep(op, setup=setup, at=str(found[0].cuts[0]))
+    assert any(problem in one.problem for one in again.findings), str(again)
+    assert again.runs == 2
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda one: one[1].__name__)
+def test_its_correct_twin_passes_twenty_times(
+    defect: tuple[object, Callable[..., object], Any, str, str],
+) -> None:
+    _, op, setup, _, _ = defect
+    for _ in range(20):
+        report = sweep(op, setup=setup)
+        assert report.verdict is Verdict.PASS, str(report)
+
+
+def test_what_only_a_late_end_shows_is_named_as_that() -> None:
+    report = sweep(handed_over, setup=Pool)
+    lost = [one for one in report.findings if "does not end" in one.problem]
+    assert {cut.moment.value for cut in lost[0].cuts} == {"late"}
+
+
+# -- verdicts --------------------------------------------------------------------
+
+
+def test_hours_of_back_off_take_no_time_and_each_wait_is_a_place() -> None:
+    async def retry(ctx: Context) -> None:
+        for attempt in range(8):
+            await ctx.sleep_async(2.0**attempt * 10.0)
+
+    report = sweep(retry)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert (report.reached, report.places) == (8, 8)
+    assert "ended at 8 of 8 places" in str(report)
+
+
+def test_no_more_is_claimed_than_was_run() -> None:
+    async def yields() -> None:
+        await asyncio.sleep(0.0)
+
+    report = sweep(yields)
+    assert report.verdict is Verdict.PASS
+    assert {cut.moment.value for cut in report.delivered} == {"early"}
+    assert [cut.moment.value for cut in report.missed] == ["late"]
+    assert "late" not in str(report)
+    late = sweep(yields, at=str(report.missed[0]))
+    assert late.verdict is Verdict.UNRESOLVED
+    assert "could not be delivered" in str(late)
+
+
+def test_the_waits_of_children_are_places_as_well() -> None:
+    async def child() -> None:
+        await asyncio.sleep(1.0)
+
+    async def parent() -> None:
+        await asyncio.gather(child(), child())
+
+    report = sweep(parent)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert report.places == 3
+
+
+def test_an_operation_without_a_wait_is_unresolved() -> None:
+    async def computes() -> int:
+        return 1
+
+    report = sweep(computes)
+    assert report.verdict is Verdict.UNRESOLVED
+    assert "it never waits" in str(report)
+    with pytest.raises(SweepError, match="never waits"):
+        report.verify()
+
+
+def test_an_operation_that_fails_by_itself_is_unresolved() -> None:
+    async def fails() -> None:
+        await asyncio.sleep(1.0)
+        raise KeyError("oops")
+
+    report = sweep(fails)
+    assert report.verdict is Verdict.UNRESOLVED
+    assert "without an end, it raises KeyError" in str(report)
+
+
+def test_what_is_wrong_anyway_is_noise() -> None:
+    async def works_once(state: list[int]) -> None:
+        state.pop()
+        await asyncio.sleep(1.0)
+
+    report = sweep(works_once, setup=lambda: [1])
+    assert report.verdict is Verdict.PASS
+    assert any("IndexError" in one for one in report.noise)
+
+
+def test_an_error_in_place_of_the_end_is_a_finding() -> None:
+    async def muddles() -> None:
+        try:
+            await asyncio.sleep(1.0)
+        except asyncio.CancelledError as exc:
+            raise ValueError("bad answer") from exc
+
+    report = sweep(muddles)
+    assert "it raises ValueError: bad answer" in report.findings[0].problem
+
+
+def test_a_place_that_is_not_reached_again_is_unresolved() -> None:
+    runs = 0
+
+    async def differs() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(0.5)
+
+    report = sweep(differs)
+    assert report.verdict is Verdict.UNRESOLVED
+    assert "not reached in 3 runs" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (lambda state: False, "check returned False"),
+        (lambda state: "a seat is lost", "a seat is lost"),
+        (lambda state: state["nothing"], "KeyError"),
+    ],
+)
+def test_the_check_has_its_say(check: Callable[[Any], object], said: str) -> None:
+    async def op(state: dict[str, int]) -> None:
+        state["seats"] -= 1
+        await asyncio.sleep(1.0)
+        state["seats"] += 1
+
+    def at_the_end(state: dict[str, int]) -> object:
+        return None if state["seats"] == 1 else check(state)
+
+    report = sweep(op, setup=lambda: {"seats": 1}, check=at_the_end)
+    assert said in report.findings[0].problem
+
+
+# -- plain functions -------------------------------------------------------------
+
+
+def thread_slot(ctx: Context, pool: list[str]) -> None:
+    connection = pool.pop()
+    ctx.sleep(1.0)
+    pool.append(connection)
+
+
+def thread_slot_given_back(ctx: Context, pool: list[str]) -> None:
+    connection = pool.pop()
+    try:
+        with ctx.with_timeout(60.0) as budget:
+            for _ in budget.poll(range(3), every=1):
+                budget.sleep(1.0)
+    finally:
+        pool.append(connection)
+
+
+def test_a_plain_function_is_ended_at_each_of_its_looks() -> None:
+    report = sweep(thread_slot, setup=lambda: ["one"])
+    assert report.verdict is Verdict.FAIL
+    assert "IndexError: pop from empty list" in report.findings[0].problem
+    assert "in thread_slot #" in str(report)
+
+
+def test_and_passes_if_it_is_right() -> None:
+    report = sweep(thread_slot_given_back, setup=lambda: ["one"])
+    assert report.verdict is Verdict.PASS, str(report)
+    assert report.places > 10
+
+
+def test_a_thread_that_does_not_end_is_told() -> None:
+    over = threading.Event()
+
+    def stuck(ctx: Context) -> None:
+        while not ctx.wait(1.0):
+            pass
+        if not over.is_set():
+            with contextlib.suppress(ContextError):
+                ctx.check()
+
+    report = sweep(stuck, limit=10.0)
+    assert report.verdict is Verdict.UNRESOLVED
+    assert "it does not end within 10 s" in str(report)
+
+
+def test_a_group_in_threads() -> None:
+    def work(ctx: Context) -> None:
+        ctx.sleep(1.0)
+
+    def parent(ctx: Context) -> None:
+        with Group(ctx) as group:
+            group.go(work)
+            group.go(work)
+
+    report = sweep(parent)
+    assert report.verdict is Verdict.PASS, str(report)
+
+
+# -- what cannot be swept ----------------------------------------------------------
+
+
+def test_what_cannot_be_called_is_said() -> None:
+    async def needs(a: int, b: int) -> None: ...
+
+    def takes_nothing() -> None: ...
+
+    async def main() -> None:
+        sweep(lets_pass)
+
+    for wrong, said in [
+        (lambda: sweep(needs), "takes more: a, b"),
+        (lambda: sweep(takes_nothing), "takes none"),
+        (lambda: sweep(3), "3"),  # type: ignore[arg-type]
+        (lambda: sweep(lets_pass, setup=3), "setup"),  # type: ignore[arg-type]
+        (lambda: asyncio.run(main()), "one runs here"),
+    ]:
+        with pytest.raises((TypeError, RuntimeError), match=said):
+            wrong()
+    for bad in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="limit"):
+            sweep(lets_pass, limit=bad)
+    with pytest.raises(ValueError, match="no place of a sweep"):
+        sweep(lets_pass, at="somewhere")
+
+
+# -- the command -------------------------------------------------------------------
+
+
+def command(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["sweep", *words])
+    return result.exit_code, result.output
+
+
+HERE = "tests.testing.test_sweep"
+
+
+def test_the_command_says_it_with_its_status() -> None:
+    code, said = command(f"{HERE}:slot_given_back", "--setup", f"{HERE}:Pool")
+    assert (code, said.split()[0]) == (0, "PASS")
+    code, said = command(f"{HERE}:slot", "--setup", f"{HERE}:Pool")
+    assert (code, said.split()[0]) == (1, "FAIL")
+    place = said.partition("replay: at='")[2].partition("'")[0]
+    code, said = command(f"{HERE}:slot", "--setup", f"{HERE}:Pool", "--at", place)
+    assert (code, said.split()[0]) == (1, "FAIL")
+    code, said = command(f"{HERE}:nothing_to_wait_for")
+    assert (code, said.split()[0]) == (2, "UNRESOLVED")
+
+
+async def nothing_to_wait_for() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["shop"], "is not MODULE:FUNCTION"),
+        (["no_such_module:f"], "cannot be imported"),
+        ([f"{HERE}:nothing_here"], "has no nothing_here"),
+        ([f"{HERE}:HERE"], "is no function"),
+        ([f"{HERE}:lets_pass", "--at", "here"], "no place of a sweep"),
+        ([f"{HERE}:slot", "--limit", "0"], "range"),
+    ],
+)
+def test_what_the_command_cannot_do_is_said_and_ends_with_2(
+    words: list[str], said: str
+) -> None:
+    code, output = command(*words)
+    assert code == 2
+    assert said in output
+
+
+def test_a_report_reads_well() -> None:
+    report: Report = sweep(slot, setup=Pool)
+    said = str(report)
+    assert said.startswith(f"FAIL  {HERE}:slot: 1 finding, ended at 1 of 1 places")
+    assert "replay: at=" in said
+    assert "in slot" in said

@@ -141,13 +141,18 @@ def _name(thing: object, outside: list[FrameType]) -> str:
 
 
 def _local(thing: object, frame: FrameType) -> str:
-    for name, value in [*frame.f_locals.items()]:
+    known = [*frame.f_locals.items()]
+    for name, value in known:
         if value is thing:
             return f"{name} of {frame.f_code.co_qualname}()"
-        if name == "self":
-            for attribute, inner in [*getattr(value, "__dict__", {}).items()]:
-                if inner is thing:
-                    return f"{type(value).__qualname__}.{attribute}"
+    for _, value in known:
+        try:  # without asking the object, which may be a proxy
+            attributes = object.__getattribute__(value, "__dict__")
+        except AttributeError:
+            continue
+        for attribute, inner in [*attributes.items()]:
+            if inner is thing:
+                return f"{type(value).__qualname__}.{attribute}"
     return ""
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
+from pathlib import PurePath
 
 from .. import _loops as known
 from .._crew import Crew
@@ -64,7 +65,7 @@ class Watch:
         del members, every
         look = Look(
             pid=os.getpid(),
-            program=" ".join(sys.argv)[:200],
+            program="/".join(PurePath(sys.argv[0]).parts[-2:]),  # no arguments: secrets
             python=platform.python_version(),
             at=time.time(),
             up=now - self._began,

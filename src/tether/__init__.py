@@ -25,6 +25,7 @@ A map of the package, in the order in which to read it:
     _fetching _elsewhere           rows still to come; what another thread waits for
     ext/                           one module a library, imported by nobody here
     testing/                       for the tests of those who use tether
+    debug/                         the live page: who waits for what, and who holds it
     vet/ cli/                      the linter; the command line
 """
 

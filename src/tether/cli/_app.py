@@ -8,6 +8,7 @@ import click
 
 from ._serve import serve
 from ._sweep import sweep
+from ._top import top
 from ._vet import vet
 
 
@@ -18,5 +19,6 @@ def app() -> None:
 
 
 app.add_command(serve)
+app.add_command(top)
 app.add_command(sweep)
 app.add_command(vet)

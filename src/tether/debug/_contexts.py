@@ -1,0 +1,148 @@
+"""The open contexts as a tree, and those that are over while their block still runs."""
+
+from __future__ import annotations
+
+from .. import _clock, _describe, _where
+from .._clock import INF
+from .._describe import LABEL
+from .._interrupt import NO_TASK, Stack
+from .._live import Live
+from .._scope import Scope
+from .._to_thread import running
+from .._tree import Node
+from . import _roots
+from ._model import Branch, Overdue
+
+SHOWN = 50  # of those that are over
+
+
+def look(live: Live[None]) -> tuple[list[Branch], list[Overdue], int, int]:
+    """The branches, the overdue, how many are open, and how many of these are over."""
+    now = _clock.now()
+    tree = _Tree()
+    over: list[tuple[float, Scope]] = []
+    count = 0
+    # No tuple for each context: so many would set off a full garbage collection, and
+    # that is a stop of the whole program.
+    for noted in list(live._refs):
+        scope = noted()
+        if not isinstance(scope, Scope) or not _roots.is_open(scope):
+            continue
+        count += 1
+        branch = tree.branch(scope)
+        branch.count += 1
+        branch.oldest = max(branch.oldest, now - _roots.made(scope))
+        if scope._deadline != INF:
+            left = scope._deadline - now
+            known = branch.remaining
+            branch.remaining = left if known is None else min(known, left)
+        ended = _roots.over_since(scope)
+        if ended is not None:
+            branch.over += 1
+            over.append((ended, scope))
+    over.sort(key=lambda one: one[0])
+    _sort(tree.top)
+    overdue = [_overdue(scope, now, ended) for ended, scope in over[:SHOWN]]
+    return tree.top, overdue, count, len(over)
+
+
+class _Tree:
+    """The branches, and which context belongs to which."""
+
+    def __init__(self) -> None:
+        self.top: list[Branch] = []
+        self._of: dict[Scope, Branch | None] = {}
+        self._known: dict[tuple[int, str, str], Branch] = {}
+        self._sites: dict[tuple[object, int], str] = {}
+
+    def branch(self, scope: Scope) -> Branch:
+        """That of an open context."""
+        chain: list[Scope] = []
+        node: object = scope
+        above: Branch | None = None
+        while isinstance(node, Node):
+            if isinstance(node, Scope):
+                if node in self._of:
+                    above = self._of[node]
+                    break
+                chain.append(node)
+            node = node._parent
+        for one in reversed(chain):
+            # One that is not open, as it is left or was never entered, has no branch.
+            if one is scope or _roots.is_open(one):
+                above = self._below(above, one)
+            self._of[one] = above
+        branch = self._of[scope]
+        assert branch is not None
+        return branch
+
+    def _below(self, above: Branch | None, scope: Scope) -> Branch:
+        place = (scope._code, scope._lasti)
+        site = self._sites.get(place)
+        if site is None:
+            site = self._sites[place] = _describe.site(scope)
+        label = scope.value(LABEL) or _roots.UNNAMED
+        key = (id(above), label, site)
+        branch = self._known.get(key)
+        if branch is None:
+            branch = self._known[key] = Branch(label, site, 0, 0.0, None, 0)
+            siblings = self.top if above is None else above.children
+            siblings.append(branch)
+        return branch
+
+
+def _sort(branches: list[Branch]) -> None:
+    todo = [branches]
+    while todo:
+        some = todo.pop()
+        some.sort(key=lambda one: -one.count)
+        todo += [one.children for one in some]
+
+
+def _overdue(scope: Scope, now: float, ended: float) -> Overdue:
+    task, at = _who(scope)
+    return Overdue(
+        label=scope.value(LABEL) or _roots.UNNAMED,
+        site=_describe.site(scope),
+        age=now - _roots.made(scope),
+        over=now - ended,
+        why=_describe.end_of(scope),
+        holds=_holds(scope),
+        task=task,
+        at=at,
+    )
+
+
+def _who(scope: Scope) -> tuple[str, str]:
+    """The task inside its block, and where that is."""
+    stack = scope._tether_stack
+    if isinstance(stack, Stack):
+        task = stack.task
+        if task is not NO_TASK:
+            said = _where.task(task)
+            name, _, at = said.partition(", at ")
+            return name, at
+    for work in running():
+        node = work.ctx._tether_node()
+        if node is scope and work.thread is not None:
+            said = _where.thread(work.thread, _where.name_of(work.fn))
+            name, _, at = said.partition(", at ")
+            return name, at
+    return "", ""
+
+
+def _holds(scope: Scope) -> list[str]:
+    """What hangs on it: calls to be interrupted, threads, waits."""
+    hooks = scope._hooks
+    said: list[str] = []
+    for hook in [*hooks] if hooks else []:
+        if not isinstance(hook, Node):
+            fn = getattr(hook, "fn", None) or getattr(hook, "_fn", None)
+            kind = type(hook).__name__.lstrip("_")
+            said.append(f"{kind} {_where.name_of(fn)}" if fn is not None else kind)
+    said += [
+        f"thread {work.thread.name}: {_where.name_of(work.fn)}"
+        for work in running()
+        if work.thread is not None and work.ctx._tether_node() is scope
+    ]
+    return said

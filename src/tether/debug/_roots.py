@@ -1,0 +1,102 @@
+"""Which context a task works for, and what that says: its label, its age, its time."""
+
+from __future__ import annotations
+
+import contextvars
+import gc
+from typing import Any, NamedTuple
+
+from .. import _clock
+from .._clock import INF
+from .._context import Context
+from .._current import Pending, var
+from .._describe import LABEL
+from .._scope import Scope
+from .._tree import ENTERED, HELD, NO_DEADLINE, RELEASED, End, Node
+from ._chain import Task
+
+NOBODY = "no context"
+UNNAMED = "no label"
+_OPEN = {ENTERED, HELD, RELEASED}
+
+
+class Root(NamedTuple):
+    """What the context of a task says."""
+
+    label: str
+    age: float | None  # seconds, of the outermost scope
+    remaining: float | None  # seconds, negative: since then it is over; None: no limit
+    ctx: Context | None
+
+
+_NONE = Root(NOBODY, None, None, None)
+
+
+def of_task(task: Task) -> Root:
+    """Of the context that is current in a task."""
+    variables = _variables(task)
+    ctx = None if variables is None else variables.get(var)
+    if ctx is None:
+        return _NONE
+    if isinstance(ctx, Pending):
+        ctx = ctx._tether_context()
+    return of_context(ctx)
+
+
+def of_context(ctx: Context) -> Root:
+    """Of a context."""
+    top: Scope | None = None
+    node: Any = ctx
+    while isinstance(node, Node):
+        if node.__class__ is Scope:
+            top = node
+        node = node._parent
+    now = _clock.now()
+    deadline = ctx._deadline if isinstance(ctx, Node) else ctx.deadline
+    label = ctx.value(LABEL)
+    return Root(
+        label or UNNAMED,
+        None if top is None else now - made(top),
+        None if deadline is None or deadline == INF else deadline - now,
+        ctx,
+    )
+
+
+def made(scope: Node) -> float:
+    """The instant a scope was made."""
+    if scope._cause is NO_DEADLINE:
+        return scope._span
+    return scope._deadline - scope._span
+
+
+def is_open(scope: Node) -> bool:
+    """Whether its block has been entered, and not left."""
+    return scope._state in _OPEN
+
+
+def over_since(node: Node) -> float | None:
+    """The instant at which it ended; None: it goes on. It is not told of the look."""
+    first = INF
+    now = _clock.now()
+    one: Node | None = node
+    while one is not None:
+        end = one._end
+        if isinstance(end, End):
+            first = min(first, end.at)
+        elif end is not None:
+            first = min(first, end)
+        if one._cause is not NO_DEADLINE and one._deadline <= now:
+            first = min(first, one._deadline)
+        one = one._up
+    return None if first == INF else first
+
+
+def _variables(task: Task) -> contextvars.Context | None:
+    ask = getattr(task, "get_context", None)
+    if ask is not None:
+        variables: contextvars.Context = ask()
+        return variables
+    for one in gc.get_referents(task):  # 3.11 does not tell otherwise
+        if one.__class__ is contextvars.Context:
+            return one
+    return None

@@ -1,0 +1,294 @@
+"""The HTTP server of the live page, in daemon threads of its own.
+
+It shares nothing with the program's event loops, so it answers when they do not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, final
+from urllib.parse import parse_qs, urlsplit
+
+from . import _access, _signal, _sockets
+from ._model import Look
+from ._pprof import profile
+from ._text import text
+from ._watch import Watch, note_loop
+
+_MOST = 60.0  # seconds that ?seconds= may ask for
+_TWICE = (
+    "the live page of this process is at {url} already: close() that one first, or "
+    "use it"
+)
+_TAKEN = (
+    "the live page cannot listen on {host}:{port}: {why}; give another port=, or 0 for "
+    "any that is free"
+)
+
+_lock = threading.Lock()
+_current: Server | None = None
+
+
+def serve(
+    port: int | None = 6060,
+    *,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    path: str | os.PathLike[str] | None = None,
+    signal: bool = False,
+) -> Server:
+    """The live page of this process: tasks, threads, contexts, and who holds what.
+
+    It listens on `host` and `port` (0: any that is free; None: on no port), and on a
+    unix socket for `tether top`: at `path`, by default in a folder of this user's.
+    Threads of its own answer, also while an event loop is stuck. Contexts that are
+    older than the call are on it as well. With `signal=True`, SIGUSR2 writes the same
+    as text, see `on_signal`.
+
+    Whoever is not on this machine needs the `token`, 16 characters or more: without
+    one, a `host` that others can reach is refused (`ValueError`). `RuntimeError` if the
+    page is open already, `OSError` if the port is taken.
+
+        >>> from tether import debug
+        >>> with debug.serve(port=0) as page:
+        ...     print(page.url.startswith("http://127.0.0.1:"))
+        True
+    """
+    global _current
+    _access.check(host, token)
+    note_loop()
+    with _lock:
+        if _current is not None and _current.pid == os.getpid():
+            raise RuntimeError(_TWICE.format(url=_current.url))
+        _current = Server(port, host, token, path)
+    if signal:
+        _signal.on_signal()
+    return _current
+
+
+@final
+class Server:
+    """What `serve` returns. As a context manager it is closed at the end."""
+
+    def __init__(
+        self,
+        port: int | None,
+        host: str,
+        token: str | None,
+        path: str | os.PathLike[str] | None,
+    ) -> None:
+        self.pid = os.getpid()
+        """Of the process: in a forked child there is no page."""
+        self.path: Path | None = None
+        """The unix socket; None where there are none."""
+        self._watch = Watch()
+        self._servers: list[_HTTP] = []
+        self._host = host
+        self._watch.open()
+        try:
+            if port is not None:
+                self._servers.append(_listen(host, port, self._watch, token))
+            if hasattr(socket, "AF_UNIX"):
+                self.path = Path(path) if path is not None else _sockets.mine()
+                sock = _sockets.bind(self.path)
+                self._servers.append(_HTTP(sock, self._watch, None, local=True))
+        except BaseException:
+            for server in self._servers:
+                server.server_close()
+            self._watch.close()
+            raise
+        for server in self._servers:
+            threading.Thread(
+                target=server.serve_forever, name="tether-debug", daemon=True
+            ).start()
+
+    @property
+    def port(self) -> int | None:
+        """The port it listens on; None: on none."""
+        for server in self._servers:
+            if not server.local:
+                return int(server.server_address[1])
+        return None
+
+    @property
+    def url(self) -> str:
+        """Where the page is, for a browser; the socket if it listens on no port."""
+        if self.port is None:
+            return f"unix:{self.path}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}/"
+
+    def look(self) -> Look:
+        """What the page would show now."""
+        return self._watch.look()
+
+    def close(self) -> None:
+        """End it. Again: nothing."""
+        global _current
+        with _lock:
+            if _current is self:
+                _current = None
+            servers, self._servers = self._servers, []
+        if not servers:
+            return
+        for server in servers:
+            if self.pid == os.getpid():
+                server.shutdown()
+            server.server_close()
+        self._watch.close()
+        if self.path is not None and self.pid == os.getpid():
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _listen(host: str, port: int, watch: Watch, token: str | None) -> _HTTP:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family)
+    try:
+        if os.name == "posix":  # elsewhere it lets two listen on one port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(16)
+    except OSError as error:
+        sock.close()
+        said = _TAKEN.format(host=host, port=port, why=error.strerror or error)
+        raise OSError(error.errno, said) from None
+    except BaseException:
+        sock.close()
+        raise
+    return _HTTP(sock, watch, token, local=False)
+
+
+class _HTTP(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(
+        self, sock: socket.socket, watch: Watch, token: str | None, *, local: bool
+    ) -> None:
+        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = sock
+        self.server_address = sock.getsockname()
+        self.watch = watch
+        self.token = token
+        self.local = local  # a unix socket: its file says who may
+        self.closing = threading.Event()
+
+    def shutdown(self) -> None:
+        self.closing.set()
+        super().shutdown()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        sock, address = self.socket.accept()
+        return sock, address or ("local", 0)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server_version = "tether"
+    sys_version = ""
+    timeout = 30.0  # type: ignore[mutable-override]
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        asked = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        server = self.server
+        assert isinstance(server, _HTTP)
+        port = 0 if server.local else int(server.server_address[1])
+        refused = server.local or _access.refused(
+            self.headers, server.token, asked.get("token"), port
+        )
+        if isinstance(refused, tuple):
+            self._answer(refused[0], "text/plain", refused[1] + "\n")
+            return
+        face = _FACES.get(parts.path.rstrip("/"))
+        if face is None:
+            paths = "\n".join(path or "/" for path in _FACES)
+            self._answer(404, "text/plain", f"there is no {parts.path}, but\n{paths}\n")
+            return
+        if parts.path.rstrip("/") in {"", "/debug/tether"} and "debug" not in asked:
+            self._answer(200, "text/html", _page())
+            return
+        seconds = asked.get("seconds", "0")
+        try:
+            wait = float(seconds)
+        except ValueError:
+            wait = -1.0
+        if not 0.0 <= wait <= _MOST:
+            self._answer(400, "text/plain", f"seconds is from 0 to {_MOST:g}\n")
+            return
+        if wait:
+            server.watch.look()
+            server.closing.wait(wait)
+        face(self, server.watch.look())
+
+    def _text(self, look: Look) -> None:
+        self._answer(200, "text/plain", text(look))
+
+    def _json(self, look: Look) -> None:
+        self._answer(200, "application/json", json.dumps(asdict(look)))
+
+    def _tasks(self, look: Look) -> None:
+        body = profile(look.tasks, look.at, "tasks")
+        self._answer(200, "application/octet-stream", body)
+
+    def _threads(self, look: Look) -> None:
+        body = profile(look.threads, look.at, "threads")
+        self._answer(200, "application/octet-stream", body)
+
+    def _answer(self, status: int, kind: str, body: str | bytes) -> None:
+        if isinstance(body, str):
+            body, kind = body.encode("utf-8", "replace"), f"{kind}; charset=utf-8"
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("X-Frame-Options", "DENY")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header(
+            "Content-Security-Policy",
+            "default-src 'none'; style-src 'unsafe-inline'; script-src "
+            "'unsafe-inline'; connect-src 'self'; img-src data:",
+        )
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing: the program's own log is not the place."""
+
+
+_FACES = {
+    "": _Handler._text,
+    "/debug/tether": _Handler._text,
+    "/debug/tether.txt": _Handler._text,
+    "/debug/tether.json": _Handler._json,
+    "/debug/pprof/goroutine": _Handler._tasks,
+    "/debug/pprof/tasks": _Handler._tasks,
+    "/debug/pprof/threads": _Handler._threads,
+}
+
+
+def _page() -> str:
+    return (files(__package__) / "page.html").read_text(encoding="utf-8")

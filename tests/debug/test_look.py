@@ -1,0 +1,289 @@
+"""What a look finds: groups, growth, what is waited for, who holds it, what is over."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+
+import pytest
+
+from tests.debug.sick import PREFETCH, sick
+from tests.loops import Run
+from tether import Group, Queue, Semaphore, background, debug, to_thread
+from tether._context import Context
+from tether.debug import Look, Resource
+
+
+async def look(page: debug.Server) -> Look:
+    return await asyncio.to_thread(page.look)
+
+
+def of_root(look: Look, root: str) -> list[debug.Group]:
+    return [group for group in look.tasks if group.root == root]
+
+
+def resource(look: Look, part: str) -> Resource:
+    [one] = [one for one in look.resources if part in one.name]
+    return one
+
+
+def test_tasks_of_one_root_in_the_same_functions_are_one_group(
+    page: debug.Server, run: Run
+) -> None:
+    async def main() -> Look:
+        async with sick(50):
+            return await look(page)
+
+    waiting, holding = sorted(of_root(run(main), PREFETCH), key=lambda one: -one.count)
+    assert (waiting.count, holding.count) == (48, 2)
+    functions = [line.function for line in waiting.stack]
+    assert functions[:2] == ["handler", "load"]
+    assert functions[-1].endswith("acquire")
+    assert waiting.oldest is not None
+    assert waiting.unlimited == 48
+
+
+def test_a_lock_of_asyncio_has_a_name_and_its_holders(
+    page: debug.Server, run: Run
+) -> None:
+    async def main() -> Look:
+        async with sick(50):
+            return await look(page)
+
+    slots = resource(run(main), "Pool.slots")
+    assert (slots.waiting, slots.holder_count, slots.state) == (48, 2, "0 free")
+    [holder] = slots.holders
+    assert (holder.root, holder.count) == (PREFETCH, 2)
+    assert "in load()" in holder.at
+
+
+def test_who_holds_a_semaphore_of_ours_is_told(page: debug.Server, run: Run) -> None:
+    places = Semaphore(1)
+
+    async def work(ctx: Context, until: asyncio.Event) -> None:
+        async with places.held(ctx):
+            await until.wait()
+
+    async def main() -> Look:
+        until = asyncio.Event()
+        with background().with_cancel(label="export") as ctx:
+            async with Group(ctx) as group:
+                for _ in range(5):
+                    group.go(work, until)
+                await asyncio.sleep(0.0)
+                found = await look(page)
+                until.set()
+        return found
+
+    one = resource(run(main), "Semaphore places")
+    assert (one.waiting, one.holder_count, one.state) == (4, 1, "0 of 1 free")
+    assert one.holders[0].root == "export"
+    assert one.note == ""
+
+
+def test_it_is_said_that_a_holder_is_not_seen(page: debug.Server, run: Run) -> None:
+    async def main() -> Look:
+        lock = asyncio.Lock()
+        await lock.acquire()
+        waiter = asyncio.create_task(lock.acquire(), name="waiter")
+        await asyncio.sleep(0)
+        found = await look(page)
+        lock.release()
+        await waiter
+        return found
+
+    [one] = [one for one in run(main).resources if one.kind == "asyncio.Lock"]
+    assert one.waiting == 1
+    assert one.holders == []
+    assert "not seen" in one.note
+
+
+def test_a_free_lock_has_no_holder_to_miss(page: debug.Server, run: Run) -> None:
+    async def main() -> Look:
+        queue: Queue[int] = Queue()
+        getter = asyncio.create_task(queue.get_async(background()))
+        await asyncio.sleep(0)
+        found = await look(page)
+        queue.put_nowait(1)
+        await getter
+        return found
+
+    [one] = [one for one in run(main).resources if one.kind == "Queue"]
+    assert (one.waiting, one.holders, one.note, one.state) == (1, [], "", "0 items")
+
+
+def test_a_task_without_a_context_says_so(page: debug.Server, run: Run) -> None:
+    async def main() -> Look:
+        until = asyncio.Event()
+        task = asyncio.create_task(until.wait())
+        await asyncio.sleep(0)
+        found = await look(page)
+        until.set()
+        await task
+        return found
+
+    groups = of_root(run(main), "no context")
+    assert any("wait" in group.stack[-1].function for group in groups if group.stack)
+
+
+def test_contexts_older_than_the_page_are_on_it(run: Run) -> None:
+    async def main() -> Look:
+        with background().with_timeout(60.0, label="early"):
+            with debug.serve(port=0) as page:
+                return await look(page)
+
+    [branch] = [one for one in run(main).contexts if one.label == "early"]
+    assert branch.count == 1
+    assert "test_look.py" in branch.site
+    assert branch.remaining is not None
+    assert 0.0 < branch.remaining <= 60.0
+
+
+def test_a_proxy_of_what_is_gone_does_not_stop_the_page() -> None:
+    class Thing:
+        pass
+
+    thing = Thing()
+    gone = weakref.proxy(thing)
+    del thing
+    with debug.serve(port=0) as page:
+        assert page.look().pid
+    del gone
+
+
+def test_open_contexts_are_a_tree_of_places(page: debug.Server, run: Run) -> None:
+    async def main() -> Look:
+        with background().with_cancel(label="outer") as ctx:
+            with ctx.with_timeout(9.0, label="inner"):
+                return await look(page)
+
+    [outer] = [one for one in run(main).contexts if one.label == "outer"]
+    [inner] = outer.children
+    assert (outer.count, inner.label, inner.count) == (1, "inner", 1)
+
+
+def test_left_contexts_are_not_on_it(page: debug.Server) -> None:
+    with background().with_cancel(label="left") as ctx:
+        pass
+    assert not [one for one in page.look().contexts if one.label == "left"]
+    assert ctx.done()
+
+
+def test_what_ignores_its_end_is_over_but_still_running(
+    page: debug.Server, run: Run
+) -> None:
+    async def stubborn(told: asyncio.Event, until: asyncio.Event) -> None:
+        with background().with_timeout(0.01, label="stubborn"):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told.set()
+                await until.wait()
+                raise
+
+    async def main() -> Look:
+        told, until = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(stubborn(told, until))
+        await told.wait()
+        found = await look(page)
+        until.set()
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), TimeoutError)
+        return found
+
+    found = run(main)
+    [late] = [one for one in found.overdue if one.label == "stubborn"]
+    assert found.over_count == 1
+    assert "0.01" in late.why
+    assert "stubborn()" in late.task
+    assert late.over >= 0.0
+    [group] = of_root(found, "stubborn")
+    assert group.expired == 1
+
+
+def test_a_look_ends_nothing_that_has_not_ended(page: debug.Server) -> None:
+    with background().with_timeout(60.0, label="alive") as ctx:
+        page.look()
+        assert ctx._end is None
+        assert ctx._hooks is None
+
+
+def test_a_thread_is_of_the_root_it_works_for(page: debug.Server, run: Run) -> None:
+    def work(ctx: Context, began: threading.Event, until: threading.Event) -> None:
+        began.set()
+        until.wait()
+
+    async def main() -> Look:
+        began, until = threading.Event(), threading.Event()
+        with background().with_cancel(label="report") as ctx:
+            task = asyncio.create_task(to_thread(ctx, work, began, until))
+            await asyncio.to_thread(began.wait)
+            found = await look(page)
+            until.set()
+            await task
+        return found
+
+    [group] = [group for group in run(main).threads if group.root == "report"]
+    assert "work" in [line.function.split(".")[-1] for line in group.stack]
+
+
+def test_growth_is_that_between_two_looks(page: debug.Server, run: Run) -> None:
+    async def main() -> tuple[Look, Look]:
+        async with sick(10):
+            first = await look(page)
+            await asyncio.sleep(debug._watch.APART)
+            async with sick(100):
+                return first, await look(page)
+
+    first, second = run(main)
+    assert first.growth is None
+    assert second.growth is not None
+    assert second.growth > 0.0
+    most = max(of_root(second, PREFETCH), key=lambda one: one.growth or 0.0)
+    assert second.tasks[0] is most
+    assert most.growth is not None
+    assert most.growth > 0.0
+    assert most.since > 0.0
+
+
+def test_forty_one_thousand_stuck_tasks_are_told_by_one_look(
+    page: debug.Server,
+) -> None:
+    async def main() -> Look:
+        async with sick(41_000, size=20):
+            return await look(page)
+
+    found = asyncio.run(main())
+    slots = resource(found, "Pool.slots")
+    assert slots.waiting == 40_980
+    assert slots.holder_count == 20
+    assert found.context_count == 41_000
+
+
+@pytest.mark.stress
+def test_looking_while_tasks_come_and_go_finds_no_error(
+    page: debug.Server, run: Run, switching: None
+) -> None:
+    async def leaf() -> None:
+        with background().with_cancel(label="short"):
+            await asyncio.sleep(0)
+
+    async def main() -> int:
+        done = threading.Event()
+        looks = 0
+
+        def watch() -> None:
+            nonlocal looks
+            while not done.is_set():
+                page.look()
+                looks += 1
+
+        watcher = asyncio.create_task(asyncio.to_thread(watch))
+        for _ in range(100):
+            await asyncio.gather(*[leaf() for _ in range(50)])
+        done.set()
+        await watcher  # an error of a look comes out here
+        return looks
+
+    assert run(main) > 0

@@ -1,0 +1,90 @@
+"""The page in a real browser: what a person at night sees and does."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.debug import browser
+from tests.debug.sick import sick
+from tether import debug
+
+ROOT = "GET /<img src=x onerror=document.title='owned'>"
+
+
+@pytest.fixture
+def chromium() -> str:
+    path = browser.program()
+    if path is None:
+        pytest.skip("no Chromium here: test_server.py reads the page as HTML alone")
+    return path
+
+
+def test_a_person_finds_the_lock_and_its_holders(
+    page: debug.Server, chromium: str
+) -> None:
+    async def main() -> None:
+        async with (
+            sick(300),
+            sick(3, size=3, label="GET /health"),
+            browser.opened(chromium, page.url) as tab,
+        ):
+            rows = "[...document.querySelectorAll('#task-groups tbody tr')]"
+            await tab.until(f"{rows}.length > 2")
+            text = await tab.eval("document.querySelector('#resources').innerText")
+            assert "Pool.slots" in text
+            assert "298" in text
+            assert "2 \N{MULTIPLICATION SIGN} GET /prefetch" in text
+
+            await tab.key("/")
+            assert await tab.eval("document.activeElement.id") == "filter"
+            await tab.key("health")
+            await tab.until(
+                f"{rows}.length == 1 && {rows}[0].innerText.includes('/health')"
+            )
+            await tab.click("#task-groups summary")
+            assert await tab.until(
+                "document.querySelector('#task-groups details').open"
+            )
+            lines = await tab.eval(
+                "document.querySelector('#task-groups ol').innerText"
+            )
+            assert "sick.py:" in lines
+
+            await tab.click("#pause")
+            assert (
+                await tab.eval("document.querySelector('#pause').ariaPressed") == "true"
+            )
+
+    asyncio.run(main())
+
+
+def test_what_comes_from_the_process_is_never_markup(
+    page: debug.Server, chromium: str
+) -> None:
+    async def main() -> None:
+        async with (
+            sick(5, label=ROOT),
+            browser.opened(chromium, page.url) as tab,
+        ):
+            await tab.until(
+                "document.body && document.body.innerText.includes('onerror')"
+            )
+            assert await tab.eval("document.images.length") == 0
+            assert await tab.eval("document.title") == "tether: the live page"
+
+    asyncio.run(main())
+
+
+def test_the_page_is_dark_where_the_reader_is(
+    page: debug.Server, chromium: str
+) -> None:
+    async def colors(*, dark: bool) -> str:
+        async with browser.opened(chromium, page.url, dark=dark) as tab:
+            await tab.until("!!document.querySelector('main')")
+            color = await tab.eval("getComputedStyle(document.body).backgroundColor")
+        return str(color)
+
+    assert asyncio.run(colors(dark=False)) == "rgb(251, 251, 250)"
+    assert asyncio.run(colors(dark=True)) == "rgb(22, 24, 27)"

@@ -1,0 +1,299 @@
+"""Who is answered, with what, where; and that it goes on when the program does not."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.debug.sick import PREFETCH, sick
+from tether import debug
+from tether.debug._sockets import processes
+
+TOKEN = "a token of more than 16 characters"
+
+
+def ask(
+    page: debug.Server, path: str = "/", **headers: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    assert page.port is not None
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a protobuf message; an own reader, to check the own writer."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        number = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            number |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return number
+
+    while at < len(data):
+        tag = varint()
+        if tag & 7 == 0:
+            yield tag >> 3, varint()
+        else:
+            assert tag & 7 == 2
+            size = varint()
+            yield tag >> 3, data[at : at + size]
+            at += size
+
+
+def test_the_page_says_what_it_is_and_needs_no_network(page: debug.Server) -> None:
+    class Page(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ids: set[str] = set()
+            self.away: list[str] = []
+
+        def handle_starttag(
+            self, tag: str, attrs: list[tuple[str, str | None]]
+        ) -> None:
+            for key, value in attrs:
+                if key == "id" and value:
+                    self.ids.add(value)
+                if key in {"src", "href"}:
+                    self.away.append(value or "")
+
+    status, headers, body = ask(page)
+    parsed = Page()
+    parsed.feed(body.decode())
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/html")
+    assert {"task-groups", "resources", "overdue", "thread-groups"} <= parsed.ids
+    assert parsed.away == []
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_text_and_json_tell_the_same(page: debug.Server) -> None:
+    async def main() -> tuple[bytes, bytes, bytes]:
+        async with sick(30):
+            return (
+                (await asyncio.to_thread(ask, page, "/debug/tether.json"))[2],
+                (await asyncio.to_thread(ask, page, "/debug/tether.txt"))[2],
+                (await asyncio.to_thread(ask, page, "/?debug=1"))[2],
+            )
+
+    as_json, as_text, as_go = asyncio.run(main())
+    [group] = [one for one in json.loads(as_json)["tasks"] if one["count"] == 28]
+    assert group["root"] == PREFETCH
+    assert f"28 @ {PREFETCH}".encode() in as_text
+    assert f"28 @ {PREFETCH}".encode() in as_go
+    assert b"Pool.slots: 28 wait, 0 free\n    held by 2" in as_text
+
+
+def test_the_profile_has_counts_functions_and_labels(page: debug.Server) -> None:
+    async def main() -> bytes:
+        async with sick(30):
+            return (await asyncio.to_thread(ask, page, "/debug/pprof/goroutine"))[2]
+
+    every = list(fields(gzip.decompress(asyncio.run(main()))))
+    strings = [
+        value.decode()
+        for number, value in every
+        if number == 6 and isinstance(value, bytes)
+    ]
+    assert strings[0] == ""
+    assert {"tasks", "count", "handler", "load", "root", PREFETCH} <= set(strings)
+    counts = []
+    for number, value in every:
+        if number == 2 and isinstance(value, bytes):
+            sample = dict(fields(value))
+            packed = sample[2]
+            assert isinstance(packed, bytes)
+            counts.append(packed[0])
+    assert {28, 2} <= set(counts)
+
+
+def test_go_reads_the_profile(page: debug.Server, tmp_path: Path) -> None:
+    from shutil import which
+
+    go = which("go")
+    if go is None:
+        pytest.skip("no go here: the profile is read by the test's own reader alone")
+
+    async def main() -> bytes:
+        async with sick(30):
+            return (await asyncio.to_thread(ask, page, "/debug/pprof/goroutine"))[2]
+
+    file = tmp_path / "tasks.pb.gz"
+    file.write_bytes(asyncio.run(main()))
+    said = subprocess.run(
+        [go, "tool", "pprof", "-top", str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "handler" in said.stdout
+
+
+def test_a_foreign_name_for_this_machine_is_refused(page: debug.Server) -> None:
+    assert ask(page, Host="evil.example:6060")[0] == 403
+    assert ask(page, Host="localhost:6060")[0] == 200
+    assert ask(page, Host="[::1]:6060")[0] == 200
+
+
+def test_an_open_place_without_a_token_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"token= of 16 characters"):
+        debug.serve(port=0, host="0.0.0.0")
+    with pytest.raises(ValueError, match="16 characters"):
+        debug.serve(port=0, token="short")
+
+
+def test_the_token_is_asked_for() -> None:
+    with debug.serve(port=0, host="0.0.0.0", token=TOKEN) as page:
+        assert ask(page)[0] == 401
+        assert ask(page, Authorization="Bearer wrong")[0] == 401
+        assert ask(page, Authorization=f"Bearer {TOKEN}", Host="a.b")[0] == 200
+        assert ask(page, f"/?token={TOKEN.replace(' ', '%20')}")[0] == 200
+
+
+def test_a_taken_port_is_told_with_the_cure() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=f"127.0.0.1:{port}.*another port="):
+            debug.serve(port=port)
+    with debug.serve(port=0):
+        pass  # nothing was left open by the failure
+
+
+def test_a_second_page_is_refused_until_the_first_is_closed(page: debug.Server) -> None:
+    with pytest.raises(RuntimeError, match="already"):
+        debug.serve(port=0)
+    page.close()
+    page.close()
+    with debug.serve(port=0) as again:
+        assert ask(again)[0] == 200
+
+
+def test_the_socket_is_for_this_user_alone(page: debug.Server) -> None:
+    assert page.path is not None
+    assert stat.S_IMODE(page.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(page.path.parent.stat().st_mode) == 0o700
+    assert processes() == {os.getpid(): page.path}
+    page.close()
+    assert not page.path.exists()
+
+
+def test_the_sockets_of_processes_that_are_gone_are_removed(page: debug.Server) -> None:
+    assert page.path is not None
+    stale = page.path.with_name("999999.sock")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(stale))
+    assert list(processes()) == [os.getpid()]
+    assert not stale.exists()
+
+
+def test_what_is_not_there_is_told_with_what_is(page: debug.Server) -> None:
+    status, _, body = ask(page, "/debug/nothing")
+    assert status == 404
+    assert b"/debug/tether.json" in body
+    assert ask(page, "/debug/tether.txt?seconds=nan")[0] == 400
+    assert ask(page, "/debug/tether.txt?seconds=61")[0] == 400
+
+
+def test_seconds_gives_the_growth_in_one_request(page: debug.Server) -> None:
+    body = ask(page, "/debug/tether.json?seconds=0.3")[2]
+    assert json.loads(body)["growth"] is not None
+
+
+STUCK = """
+import asyncio, sys, time
+from tether import background, debug
+
+def blocking():
+    time.sleep(600)  # the line
+
+async def handler():
+    with background().with_timeout(5.0, label="GET /stuck"):
+        blocking()
+
+async def main():
+    page = debug.serve(port=0, signal=True)
+    print(page.port, flush=True)
+    await asyncio.create_task(handler(), name="culprit")
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def stuck(runtime: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process whose event loop is blocked, and the port of its page."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout is not None
+            yield child, int(child.stdout.readline())
+        finally:
+            child.kill()
+
+
+def tell(port: int) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/debug/tether.json")
+    body: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return body
+
+
+def test_a_stuck_loop_is_told_with_its_task_and_line(
+    stuck: tuple[subprocess.Popen[str], int],
+) -> None:
+    while True:  # until it has come to its sleep
+        [loop] = tell(stuck[1])["loops"]
+        if loop["stuck"] and "blocking" in loop["at"]:
+            break
+    assert loop["task"] == "culprit"
+    assert loop["thread"] == "MainThread"
+    assert ":6 in blocking" in loop["at"]
+
+
+def test_sigusr2_writes_the_same_while_the_main_thread_is_stuck(
+    stuck: tuple[subprocess.Popen[str], int],
+) -> None:
+    child, _ = stuck
+    child.send_signal(signal.SIGUSR2)
+    assert child.stderr is not None
+    lines: list[str] = []
+    while "CONTEXTS\n" not in lines:
+        line = child.stderr.readline()
+        assert line, lines
+        lines.append(line)
+    said = "".join(lines)
+    assert f"pid {child.pid}" in said
+    assert "TASKS\n" in said
+    assert child.poll() is None

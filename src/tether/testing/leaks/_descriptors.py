@@ -6,14 +6,13 @@ import os
 import socket
 from collections.abc import Hashable
 from functools import partial
-from pathlib import Path
 from typing import final
 
 from . import _sites
 from ._found import Found
 from ._leak import Leak
 
-FOLDER = Path("/proc/self/fd")
+FOLDER = "/proc/self/fd"
 # What the system and its libraries open once, for good.
 FOR_GOOD = ("/dev/null", "/dev/urandom", "/dev/tty", "/proc/", "/sys/")
 
@@ -61,7 +60,7 @@ class Descriptors:
 
 def _name(number: str) -> str:
     try:
-        return str((FOLDER / number).readlink())
+        return os.readlink(f"{FOLDER}/{number}")  # noqa: PTH115 - many, fast
     except OSError:
         return ""  # that of the folder itself
 

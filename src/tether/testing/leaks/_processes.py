@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from . import _sites
 from ._found import Found
 from ._leak import Leak
 
-TASKS = Path("/proc/self/task")
+TASKS = "/proc/self/task"
 
 
 @final
@@ -24,12 +25,7 @@ class Processes:
 
     def now(self) -> dict[Hashable, Found]:
         found: dict[Hashable, Found] = {}
-        try:
-            # Each thread has the children that it has started.
-            lists = [path.read_text() for path in TASKS.glob("*/children")]
-        except OSError:
-            return {}
-        for pid in " ".join(lists).split():
+        for pid in _children():
             try:
                 fields = (
                     Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -40,6 +36,21 @@ class Processes:
                 None, partial(_told, pid, fields[0])
             )
         return found
+
+
+def _children() -> list[str]:
+    """Their numbers; each thread has those that it has started."""
+    pids: list[str] = []
+    _sites.looking = True
+    try:
+        for thread in os.listdir(TASKS):  # noqa: PTH208 - at each look, fast
+            with open(f"{TASKS}/{thread}/children") as file:  # noqa: PTH123
+                pids += file.read().split()
+    except OSError:
+        pass  # no such list on this system, or a thread that has just ended
+    finally:
+        _sites.looking = False
+    return pids
 
 
 def _told(pid: str, state: str) -> Leak:

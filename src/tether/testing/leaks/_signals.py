@@ -13,11 +13,17 @@ from ._found import Found
 from ._leak import Leak
 
 _SIGNALS = sorted(signal.valid_signals())
+# Without the wrapper that looks for names, at each look.
+_getsignal = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
 
 
 @final
 class Signals:
     """The handler of each signal. A changed one is a new thing, and so a leak."""
+
+    def __init__(self) -> None:
+        self._seen: list[object] = []
+        self._found: dict[Hashable, Found] = {}
 
     def start(self) -> None: ...
 
@@ -26,13 +32,16 @@ class Signals:
     def now(self) -> dict[Hashable, Found]:
         if threading.current_thread() is not threading.main_thread():
             return {}
-        found: dict[Hashable, Found] = {}
-        for number in _SIGNALS:
-            handler = signal.getsignal(number)
-            found["signal", number, _key(handler)] = Found(
-                None, partial(_told, number, handler)
-            )
-        return found
+        handlers = [*map(_getsignal, _SIGNALS)]
+        if handlers != self._seen:
+            self._seen = handlers
+            self._found = {
+                ("signal", number, _key(handler)): Found(
+                    None, partial(_told, number, handler)
+                )
+                for number, handler in zip(_SIGNALS, handlers, strict=True)
+            }
+        return self._found
 
 
 def _key(handler: object) -> Hashable:

@@ -11,7 +11,8 @@ import sys
 from pathlib import PurePath
 from types import CodeType, FrameType
 
-DEPTH = 6
+DEPTH = 2
+WALK = 16  # frames that are looked at for these
 KEPT = 10_000  # sites of descriptors, the oldest go first
 
 Site = tuple[tuple[CodeType, int], ...]
@@ -21,6 +22,7 @@ made: dict[str, list[Site]] = {}
 # How often a descriptor may have changed its meaning, to see at a glance that none did.
 changes = 0
 watching = 0
+looking = False  # what the check itself opens does not count
 _hooked = False
 
 _EVENTS = {"open", "socket.__new__", "subprocess.Popen", "os.posix_spawn", "os.fork"}
@@ -29,9 +31,13 @@ _EVENTS = {"open", "socket.__new__", "subprocess.Popen", "os.posix_spawn", "os.f
 def here(frame: FrameType | None) -> Site:
     """The nearest callers that are no part of an event loop or of tether."""
     site: list[tuple[CodeType, int]] = []
-    while frame is not None and len(site) < DEPTH:
+    for _ in range(WALK):
+        if frame is None:
+            break
         if not _is_plumbing(frame):
             site.append((frame.f_code, frame.f_lasti))
+            if len(site) == DEPTH:
+                break
         frame = frame.f_back
     return tuple(site)
 
@@ -69,7 +75,7 @@ def unwatch() -> None:
 
 def _heard(event: str, _: object) -> None:
     global changes
-    if watching and event in _EVENTS:
+    if watching and event in _EVENTS and not looking:
         changes += 1
         sites = made.setdefault(event, [])
         sites.append(here(sys._getframe(1)))

@@ -183,7 +183,7 @@ class Watch:
         """
         for pause in pauses(self._patience):
             if not self._there():
-                break
+                return self._ignore.without(self._heard)
             loop = self._standing_loop()
             if loop is None:
                 time.sleep(pause)
@@ -196,7 +196,7 @@ class Watch:
         self._before.update(self._keys_of(asyncio.current_task()))
         for pause in pauses(self._patience):
             if not self._there():
-                break
+                return self._ignore.without(self._heard)
             await asyncio.sleep(pause)
         return self._told()
 

@@ -280,7 +280,7 @@ def test_looking_while_tasks_come_and_go_finds_no_error(
                 looks += 1
 
         watcher = asyncio.create_task(asyncio.to_thread(watch))
-        for _ in range(100):
+        for _ in range(300):
             await asyncio.gather(*[leaf() for _ in range(50)])
         done.set()
         await watcher  # an error of a look comes out here

@@ -10,7 +10,9 @@ from .._live import Live
 from .._scope import Scope
 from .._to_thread import running
 from .._tree import Node
-from . import _roots
+from . import _roots, _waits
+from ._chain import frames
+from ._holders import own_line
 from ._model import Branch, Overdue
 
 SHOWN = 50  # of those that are over
@@ -119,9 +121,7 @@ def _who(scope: Scope) -> tuple[str, str]:
     if isinstance(stack, Stack):
         task = stack.task
         if task is not NO_TASK:
-            said = _where.task(task)
-            name, _, at = said.partition(", at ")
-            return name, at
+            return f"task {_waits.task_name(task)}", own_line(frames(task))
     for work in running():
         node = work.ctx._tether_node()
         if node is scope and work.thread is not None:

@@ -105,7 +105,7 @@ def _named(tasks: list[Task]) -> list[Holder]:
         at = ""
         if chain:
             code = chain[-1].f_code
-            own = _own(chain)
+            own = own_line(chain)
             at = f"{own} > {code.co_qualname}()" if own else f"{code.co_qualname}()"
         root = of_task(task)
         key = (root.label, at)
@@ -120,7 +120,7 @@ def _named(tasks: list[Task]) -> list[Holder]:
     return sorted(first.values(), key=lambda one: -one.count)[:SHOWN]
 
 
-def _own(chain: list[FrameType]) -> str:
+def own_line(chain: list[FrameType]) -> str:
     """The innermost line of the program's own code."""
     for frame in reversed(chain):
         if not _where._is_of_a_library(frame):

@@ -55,12 +55,27 @@ def task(one: Task) -> str:
                 at = frame
                 if not _is_of_a_library(frame):
                     own = frame
-                inner = getattr(inner, below)
+                inner = awaited(inner, below)
                 break
         else:
             break
     coro = coro if runs is None else runs
     return f"task {one.get_name()}: {name_of(coro)}{place(own or at)}"
+
+
+def awaited(one: Any, below: str) -> Any:
+    """What a suspended coroutine or generator awaits; None of one that runs.
+
+    Of one that runs, in another thread perhaps, CPython 3.11 and 3.12 read what is not
+    there, and crash. There is no point between the question and its use at which
+    another thread could have its turn.
+    """
+    if below == "cr_await":
+        return one.cr_await if one.cr_suspended else None
+    if below == "gi_yieldfrom":
+        return one.gi_yieldfrom if one.gi_suspended else None
+    # A generator that awaits counts as running; before 3.12 nothing else is told.
+    return one.ag_await if getattr(one, "ag_suspended", False) else None
 
 
 def running(one: Task, where: Thread) -> str:

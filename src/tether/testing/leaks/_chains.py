@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from types import CodeType, FrameType
 from typing import Any
 
-from ..._where import name_of
+from ..._where import awaited, name_of
 
 _LINKS = (
     ("cr_frame", "cr_await"),
@@ -35,8 +35,8 @@ def frames(coro: object) -> Iterator[FrameType]:
                 break
             if frame is not None:
                 yield frame
-            if hasattr(inner, below):
-                inner = getattr(inner, below)
+            if frame is not None:
+                inner = awaited(inner, below)
                 break
         else:
             return

@@ -100,12 +100,13 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def _is_of_a_library(frame: FrameType) -> bool:
-    path = PurePath(frame.f_code.co_filename)
-    return (
-        path.is_relative_to(_STANDARD)
-        or not _INSTALLED.isdisjoint(path.parts)
-        or _is_ours(frame)
-    )
+    return is_installed(frame.f_code.co_filename) or _is_ours(frame)
+
+
+def is_installed(file: str) -> bool:
+    """Whether it belongs to Python or to a library."""
+    path = PurePath(file)
+    return path.is_relative_to(_STANDARD) or not _INSTALLED.isdisjoint(path.parts)
 
 
 _STANDARD = PurePath(os.__file__).parent

@@ -271,3 +271,146 @@ def test_a_plain_test_is_not_swept(suite: Suite) -> None:
     result = suite(source)
     assert result.ret != 0
     assert "coroutine functions" in result.stdout.str() + result.stderr.str()
+
+
+SHARED = (
+    *("-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"),
+    *("-o", "asyncio_default_fixture_loop_scope=function"),
+    *("-o", "asyncio_default_test_loop_scope=module"),
+)
+
+
+def test_on_a_loop_that_tests_share_each_is_told_of_its_own(suite: Suite) -> None:
+    source = """
+    async def numbers():
+        yield 1
+        yield 2
+
+    async def test_timer():
+        KEPT.append(asyncio.get_running_loop().call_later(3600, print))
+
+    async def test_generator():
+        KEPT.append(numbers())
+        await anext(KEPT[-1])
+
+    async def test_is_clean():
+        assert await asyncio.to_thread(int) == 0
+
+    async def test_is_clean_as_well():
+        assert await asyncio.to_thread(int) == 0
+    """
+    result = suite(source, *STRICT, *SHARED)
+    result.assert_outcomes(passed=4, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*teardown of test_timer*",
+            "1 thing left behind:",
+            "timer: print()",
+            "*teardown of test_generator*",
+            "1 thing left behind:",
+            "asynchronous generator: numbers()",
+        ]
+    )
+
+
+def test_the_helpers_of_multiprocessing_are_no_test_s(suite: Suite) -> None:
+    source = """
+    import multiprocessing
+
+    @pytest.mark.parametrize("way", ["spawn", "forkserver"])
+    def test_it(way):
+        process = multiprocessing.get_context(way).Process(target=print)
+        process.start()
+        process.join()
+        process.close()
+    """
+    suite(source, *STRICT).assert_outcomes(passed=2)
+
+
+def test_captured_output_is_no_file_of_a_test(suite: Suite) -> None:
+    source = """
+    @pytest.fixture(scope="module")
+    def wide():
+        with open(__file__) as file:
+            yield file
+
+    def test_one(wide):
+        print(wide.read())
+        assert False
+
+    def test_two(wide, capfd):
+        print(wide.read())
+    """
+    suite(source, *STRICT).assert_outcomes(passed=1, failed=1)
+
+
+def test_a_file_a_socket_and_a_process_are_told_with_where_they_were_made(
+    suite: Suite,
+) -> None:
+    source = """
+    import socket, subprocess, sys
+
+    def opens():
+        KEPT.append(open(__file__))
+        open(sys.executable, "rb").close()
+
+    def connects():
+        KEPT.append(socket.socket())
+        socket.socket().close()
+
+    def starts():
+        KEPT.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1))
+        subprocess.run([sys.executable, "-c", ""], check=True)
+
+    @pytest.mark.parametrize("leak", [opens, connects, starts])
+    def test_it(leak):
+        leak()
+    """
+    result = suite(source, *STRICT)
+    result.assert_outcomes(passed=3, errors=3)
+    for name in ["opens", "connects", "starts"]:
+        result.stdout.fnmatch_lines([f"  made at *test_it.py:* in {name}"])
+
+
+def test_a_fixture_may_ask_for_a_wider_one(suite: Suite) -> None:
+    source = """
+    @pytest.fixture(scope="session")
+    def server():
+        with open(__file__) as file:
+            yield file
+
+    @pytest.fixture(scope="class")
+    def client(request):
+        return request.getfixturevalue("server")
+
+    class TestOne:
+        def test_it(self, client):
+            assert client
+
+    class TestTwo:
+        def test_it(self, client):
+            assert client
+    """
+    suite(source, *STRICT).assert_outcomes(passed=2)
+
+
+def test_what_is_ignored_may_be_named_by_its_maker(suite: Suite) -> None:
+    source = """
+    def starts():
+        KEPT.append(threading.Event())
+        threading.Thread(target=KEPT[-1].wait, daemon=True).start()
+
+    @pytest.mark.tether_leaks(ignore=["starts"])
+    def test_it():
+        starts()
+    """
+    suite(source).assert_outcomes(passed=1)
+
+
+def test_a_word_that_the_marker_does_not_know_is_refused(suite: Suite) -> None:
+    source = """
+    @pytest.mark.tether_leaks(ignores=["poll*"])
+    def test_it():
+        pass
+    """
+    suite(source).stderr.fnmatch_lines(["*takes ignore= and off=, not ignores"])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .leaks import Watch
 
 MARKER = "tether_leaks"
+WORDS = {"ignore", "off"}
 SWEEP = "tether_sweep"
 
 
@@ -53,7 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Load the sweep if a test asks for it."""
+    """Refuse words that the marker does not know; load the sweep if a test asks."""
+    for item in items:
+        for mark in item.iter_markers(MARKER):
+            if mark.args or not WORDS.issuperset(mark.kwargs):
+                said = ", ".join([*map(repr, mark.args), *mark.kwargs])
+                raise pytest.UsageError(
+                    f"{item.nodeid}: {MARKER} takes ignore= and off=, not {said}"
+                )
     plugins = config.pluginmanager
     if any(item.get_closest_marker(SWEEP) for item in items):
         from .sweeping._marked import Sweeps
@@ -157,7 +165,9 @@ class _Checks:
         try:
             return (yield)
         finally:
-            made = watch.keys() - before
+            # Not what a fixture has made that it has asked for meanwhile.
+            others = [keys for _, keys in self._wider.values()]
+            made = (watch.keys() - before).difference(*others)
             watch.excuse_also(made)
             name = f"{fixturedef.scope} fixture {fixturedef.argname}"
             self._wider[fixturedef] = name, made

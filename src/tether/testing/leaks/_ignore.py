@@ -13,8 +13,9 @@ from ._leak import Leak
 class Ignore:
     """Patterns of functions and names; each that fits nothing is remembered as unused.
 
-    A pattern fits a leak if it fits the name of a function that it is in, its kind
-    ("thread"), or its line ("thread*: serve*"), with the wildcards of a shell.
+    A pattern fits a leak if it fits the name of a function that it is in or was made in
+    (tasks and threads), its kind ("thread"), or its line ("thread*: serve*"), with the
+    wildcards of a shell.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:

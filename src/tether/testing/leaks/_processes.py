@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable
 from functools import partial
-from pathlib import Path
-from typing import final
+from pathlib import Path, PurePath
+from typing import Any, final
 
-from . import _sites
+from . import _multiprocessing, _sites
 from ._found import Found
 from ._leak import Leak
 
 TASKS = "/proc/self/task"
+# Any child, ended or not; it is not waited for by this.
+_ANY = os.WEXITED | os.WNOWAIT | os.WNOHANG if hasattr(os, "waitid") else 0
 
 
 @final
@@ -25,7 +27,12 @@ class Processes:
 
     def now(self) -> dict[Hashable, Found]:
         found: dict[Hashable, Found] = {}
+        if not _any():
+            return found
+        helpers, _ = _multiprocessing.helpers()
         for pid in _children():
+            if pid in helpers:
+                continue
             try:
                 fields = (
                     Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -36,6 +43,17 @@ class Processes:
                 None, partial(_told, pid, fields[0])
             )
         return found
+
+
+def _any() -> bool:
+    """Whether there are any, which the kernel tells far quicker than which."""
+    if not _ANY:
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, _ANY)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _children() -> list[str]:
@@ -59,12 +77,15 @@ def _told(pid: str, state: str) -> Leak:
     except OSError:
         command = b""
     shown = command.decode(errors="replace").strip()[:120] or "it has ended"
-    sites = _sites.made.get("subprocess.Popen", [])
-    details = (
-        [f"perhaps made at {line}" for line in _sites.lines(sites[-1])[:1]]
-        if sites
-        else []
-    )
+    site = _sites.made("subprocess.Popen", partial(_is_command, shown))
     what = f"{pid}: {shown}" + (" (ended, not waited for)" if state == "Z" else "")
     cure = "wait() for it; tether.ext.subprocess ends its tree with the context"
-    return Leak("process", what, tuple(details), cure)
+    return Leak("process", what, tuple(site), cure)
+
+
+def _is_command(shown: str, words: Any) -> bool:
+    """Whether these words have started what is shown."""
+    if isinstance(words, str | bytes | PurePath):
+        words = [words]
+    line = " ".join(os.fsdecode(word) for word in words)
+    return bool(line) and shown.endswith(line[:120])

@@ -8,8 +8,11 @@ these cannot be taken away again, so it is set once and looks at `watching`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import PurePath
 from types import CodeType, FrameType
+from typing import Any
+from weakref import ref
 
 DEPTH = 2
 WALK = 16  # frames that are looked at for these
@@ -17,15 +20,17 @@ KEPT = 10_000  # sites of descriptors, the oldest go first
 
 Site = tuple[tuple[CodeType, int], ...]
 
-# Of what has no identity of its own yet: by event, newest last.
-made: dict[str, list[Site]] = {}
-# How often a descriptor may have changed its meaning, to see at a glance that none did.
-changes = 0
+# By event, newest last: what the event tells of the thing, and where it happened.
+_made: dict[str, list[tuple[Any, Site]]] = {}
 watching = 0
 looking = False  # what the check itself opens does not count
 _hooked = False
 
-_EVENTS = {"open", "socket.__new__", "subprocess.Popen", "os.posix_spawn", "os.fork"}
+_PLUMBING = {
+    *("_pytest", "pluggy", "asyncio", "uvloop", "socket", "subprocess", "threading"),
+    *("tempfile", "pathlib", "tokenize", "linecache"),
+}
+_EVENTS = {"open", "socket.__new__", "subprocess.Popen"}
 
 
 def here(frame: FrameType | None) -> Site:
@@ -70,21 +75,38 @@ def unwatch() -> None:
     global watching
     watching -= 1
     if not watching:
-        made.clear()
+        _made.clear()
 
 
-def _heard(event: str, _: object) -> None:
-    global changes
+def maker(site: Site) -> frozenset[str]:
+    """The names of the function it was made in, for rules that ignore it."""
+    name = site[0][0].co_qualname if site else ""
+    return frozenset({name, name.rpartition(".")[2]}) if name else frozenset()
+
+
+def made(event: str, fits: Callable[[Any], bool]) -> list[str]:
+    """The line where the newest thing that fits was made, if that is known."""
+    for what, site in reversed(_made.get(event, ())):
+        if site and fits(what):
+            return [f"made at {line}" for line in lines(site)[:1]]
+    return []
+
+
+def _heard(event: str, args: tuple[Any, ...]) -> None:
     if watching and event in _EVENTS and not looking:
-        changes += 1
-        sites = made.setdefault(event, [])
-        sites.append(here(sys._getframe(1)))
+        # A path, a socket (not to be kept alive), the words of a command.
+        what = args[1] if event == "subprocess.Popen" else args[0]
+        if event == "socket.__new__":
+            try:
+                what = ref(what)
+            except TypeError:
+                return  # a bare _socket.socket
+        sites = _made.setdefault(event, [])
+        sites.append((what, here(sys._getframe(1))))
         if len(sites) > KEPT:
             del sites[: KEPT // 2]
 
 
 def _is_plumbing(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0] in {"asyncio", "_pytest", "pluggy", "uvloop"} or (
-        name.startswith(("tether.", "socket", "subprocess", "threading", "tempfile"))
-    )
+    return name.partition(".")[0] in _PLUMBING or name.startswith("tether.")

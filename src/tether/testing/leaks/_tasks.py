@@ -150,7 +150,7 @@ def _waiting(made: _Made) -> Leak:
         f"{task.get_name()}: {name_of(coro)}",
         (*details, *_made_at(made), *belongs(task)),
         "await it, or start it in a Group or TaskGroup whose block waits for it",
-        _chains.functions(coro),
+        _chains.functions(coro) | _sites.maker(made.site),
     )
 
 

@@ -18,6 +18,7 @@ from . import _chains, _sites
 from ._found import Found
 from ._leak import Leak
 from ._owner import owner
+from ._tasks import Tasks
 
 # Those of the test runner itself.
 RUNNERS = ("pytest_timeout", "pydevd", "execnet")
@@ -27,7 +28,8 @@ RUNNERS = ("pytest_timeout", "pydevd", "execnet")
 class Threads:
     """The threads that `threading` knows and that have not ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._made: WeakKeyDictionary[threading.Thread, tuple[object, _sites.Site]]
         self._made = WeakKeyDictionary()
         self._start: Callable[[threading.Thread], None] = threading.Thread.start
@@ -47,16 +49,30 @@ class Threads:
 
     def now(self) -> dict[Hashable, Found]:
         idle = {*_ours.idle(), *_pool.idle(), *_pool.busy()}
+        kept = self._of_loops()
         found: dict[Hashable, Found] = {}
         for thread in threading.enumerate():
             if thread.ident in idle or thread.name.startswith(RUNNERS):
                 continue
             if isinstance(thread, _NOT_STARTED):
                 continue
+            if thread in kept and is_idle_worker(thread):
+                continue
             whose, site = self._made.get(thread, (None, ()))
             key = "thread", id(thread), thread.ident
             found[key] = Found(whose, partial(_told, thread, site))
         return found
+
+    def _of_loops(self) -> set[threading.Thread]:
+        """Those of the default executors of open loops: these end with their loop."""
+        executors = [
+            getattr(loop, "_default_executor", None)
+            for loop in [*self._tasks.loops]
+            if not loop.is_closed()
+        ]
+        return {
+            one for executor in executors for one in getattr(executor, "_threads", ())
+        }
 
 
 def is_idle_worker(thread: threading.Thread) -> bool:
@@ -80,6 +96,7 @@ def _told(thread: threading.Thread, site: _sites.Site) -> Leak:
     details += [f"made at {line}" for line in _sites.lines(site)[:1]]
     names = [one.f_code.co_qualname for one in stack]
     functions = frozenset([*names, *(name.rpartition(".")[2] for name in names)])
+    functions |= _sites.maker(site)
     what = thread.name + (f": {name_of(target)}" if target is not None else "")
     if any(one.f_code is _WORKER for one in stack):
         busy = stack[0].f_code is not _WORKER

@@ -28,6 +28,7 @@ from ._ignore import Ignore
 from ._leak import Leak, LeakError
 from ._owner import owner
 from ._patience import PATIENCE, pauses
+from ._pending import Pending
 from ._processes import Processes
 from ._signals import Signals
 from ._tasks import Tasks
@@ -39,18 +40,21 @@ T = TypeVar("T")
 _open: list[Watch] = []
 _tasks = Tasks()
 _families: list[Family] = [
-    *(_tasks, Threads(), Contexts(), Descriptors(), Processes(), Signals())
+    *(_tasks, Pending(_tasks), Threads(_tasks)),
+    *(Contexts(), Descriptors(), Processes(), Signals()),
 ]
 
 
-def _report(whose: object, leak: Leak) -> None:
+def _report(whose: object, leak: Leak, key: Hashable = None) -> None:
     """Give a leak that was told, not found, to the watch that it belongs to.
 
-    That of a watch which is over has been told by that.
+    That of a watch which is over has been told by that, and so has what was there
+    before: if it can be found as well, that is its `key`.
     """
     for watch in reversed(_open):
         if whose is None or whose is watch._name:
-            watch._heard.append(leak)
+            if key is None or key not in watch._before:
+                watch._heard.append(leak)
             return
 
 

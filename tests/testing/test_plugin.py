@@ -414,3 +414,14 @@ def test_a_word_that_the_marker_does_not_know_is_refused(suite: Suite) -> None:
         pass
     """
     suite(source).stderr.fnmatch_lines(["*takes ignore= and off=, not ignores"])
+
+
+def test_a_suite_that_does_not_ask_loads_nothing_of_it(suite: Suite) -> None:
+    source = """
+    import sys
+
+    def test_it():
+        loaded = [name for name in sys.modules if name.startswith("tether.testing.")]
+        assert loaded == ["tether.testing.plugin"]
+    """
+    suite(source).assert_outcomes(passed=1)

@@ -1,17 +1,42 @@
-"""For the tests of those who use tether."""
+"""For the tests of those who use tether.
 
-from ._run import Deadlock as Deadlock
-from ._run import run as run
-from ._virtual import VirtualClock as VirtualClock
-from .leaks import Leak as Leak
-from .leaks import LeakError as LeakError
-from .leaks import Watch as Watch
-from .leaks import verify_none as verify_none
-from .sweeping import Finding as Finding
-from .sweeping import Report as Report
-from .sweeping import SweepError as SweepError
-from .sweeping import Verdict as Verdict
-from .sweeping import sweep as sweep
+The names are loaded when they are used: where tether is installed, pytest loads the
+plugin in this package in every run, also for tests that do not want it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._run import Deadlock as Deadlock
+    from ._run import run as run
+    from ._virtual import VirtualClock as VirtualClock
+    from .leaks import Leak as Leak
+    from .leaks import LeakError as LeakError
+    from .leaks import Watch as Watch
+    from .leaks import verify_none as verify_none
+    from .sweeping import Finding as Finding
+    from .sweeping import Report as Report
+    from .sweeping import SweepError as SweepError
+    from .sweeping import Verdict as Verdict
+    from .sweeping import sweep as sweep
+
+_HOMES = {
+    "Deadlock": "._run",
+    "Finding": ".sweeping",
+    "Leak": ".leaks",
+    "LeakError": ".leaks",
+    "Report": ".sweeping",
+    "SweepError": ".sweeping",
+    "Verdict": ".sweeping",
+    "VirtualClock": "._virtual",
+    "Watch": ".leaks",
+    "run": "._run",
+    "sweep": ".sweeping",
+    "verify_none": ".leaks",
+}
 
 __all__ = [
     "Deadlock",
@@ -27,3 +52,12 @@ __all__ = [
     "sweep",
     "verify_none",
 ]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(home, __name__), name)
+    globals()[name] = value
+    return value

@@ -425,3 +425,19 @@ def test_a_suite_that_does_not_ask_loads_nothing_of_it(suite: Suite) -> None:
         assert loaded == ["tether.testing.plugin"]
     """
     suite(source).assert_outcomes(passed=1)
+
+
+def test_a_signal_that_is_ignored_from_now_on_is_told(suite: Suite) -> None:
+    source = """
+    import signal
+
+    def test_it():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def test_puts_it_back():
+        before = signal.signal(signal.SIGUSR1, print)
+        signal.signal(signal.SIGUSR1, before)
+    """
+    result = suite(source, *STRICT)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["signal handler: SIGTERM is now SIG_IGN"])

@@ -1,7 +1,8 @@
-"""Handlers of signals that are not what they were."""
+"""Handlers of signals that are not what they were when watching began."""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import signal
 import threading
 from collections.abc import Hashable
@@ -13,35 +14,34 @@ from ._found import Found
 from ._leak import Leak
 
 _SIGNALS = sorted(signal.valid_signals())
-# Without the wrapper that looks for names, at each look.
-_getsignal = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+# Not signal's own, which looks for the name of each answer: twenty times as long.
+_getsignal = _signal.getsignal
 
 
 @final
 class Signals:
-    """The handler of each signal. A changed one is a new thing, and so a leak."""
+    """The handlers that have changed. Each is a new thing, and so a leak."""
 
     def __init__(self) -> None:
-        self._seen: list[object] = []
-        self._found: dict[Hashable, Found] = {}
+        self._before: list[object] = []
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        self._before = [*map(_getsignal, _SIGNALS)]
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        self._before = []
 
     def now(self) -> dict[Hashable, Found]:
         if threading.current_thread() is not threading.main_thread():
             return {}
-        handlers = [*map(_getsignal, _SIGNALS)]
-        if handlers != self._seen:
-            self._seen = handlers
-            self._found = {
-                ("signal", number, _key(handler)): Found(
-                    None, partial(_told, number, handler)
-                )
-                for number, handler in zip(_SIGNALS, handlers, strict=True)
-            }
-        return self._found
+        handlers = zip(_SIGNALS, map(_getsignal, _SIGNALS), self._before)
+        return {
+            ("signal", number, _key(handler)): Found(
+                None, partial(_told, number, handler)
+            )
+            for number, handler, before in handlers
+            if handler is not before
+        }
 
 
 def _key(handler: object) -> Hashable:
@@ -49,7 +49,10 @@ def _key(handler: object) -> Hashable:
 
 
 def _told(number: int, handler: object) -> Leak:
-    shown = name_of(handler) if callable(handler) else str(handler)
+    if isinstance(handler, int):
+        shown = signal.Handlers(handler).name
+    else:
+        shown = name_of(handler) if callable(handler) else str(handler)
     name = signal.Signals(number).name if number in {*signal.Signals} else str(number)
     cure = "put the old handler back; tether.signals.with_signals does"
     return Leak("signal handler", f"{name} is now {shown}", (), cure)

@@ -13,7 +13,7 @@ A map of the package, in the order in which to read it:
     _context _scope _roots         Context, Scope: the handles; where contexts begin
     _line _semaphore _queue        waits that end with a context
     _wait_for _merge               a wait for something else; for several contexts
-    _threads _where _left          threads for blocking work; the names of what runs
+    _threads _awaits _where _left  threads for blocking work; what runs, and where
     _to_thread signals
     _program _run                  a program: its signals, its threads, its end
     _bell _handle _piece           a piece of work: who waits for it, where it runs

@@ -6,6 +6,7 @@ All of it is worked out when somebody asks. Nothing here recurses.
 from __future__ import annotations
 
 from pathlib import PurePath
+from types import CodeType
 from typing import TYPE_CHECKING
 
 from . import _clock
@@ -32,9 +33,12 @@ LABEL: Key[str] = Key("tether.label")
 
 def site(node: Node) -> str:
     """Where the node was made: the last two parts of the path, and the line."""
-    code, lasti = node._code, node._lasti
-    if code is None:
-        return "an unknown place"
+    code = node._code
+    return "an unknown place" if code is None else place(code, node._lasti)
+
+
+def place(code: CodeType, lasti: int) -> str:
+    """The line of an instruction: the last two parts of the path, and the number."""
     line = code.co_firstlineno
     for start, end, number in code.co_lines():
         if start <= lasti < end and number is not None:

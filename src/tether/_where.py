@@ -15,6 +15,8 @@ from threading import Thread
 from types import FrameType
 from typing import Any
 
+from ._awaits import links, part
+from ._describe import place as line_of
 from ._loops import Task
 
 
@@ -31,8 +33,7 @@ def place(frame: FrameType | None) -> str:
     if frame is None:
         return ""
     code = frame.f_code
-    path = "/".join(PurePath(code.co_filename).parts[-2:])
-    return f", at {path}:{frame.f_lineno} in {code.co_name}"
+    return f", at {line_of(code, frame.f_lasti)} in {code.co_name}"
 
 
 def task(one: Task) -> str:
@@ -45,37 +46,17 @@ def task(one: Task) -> str:
     runs: Any = None  # the outermost that is not what we have wrapped around it
     at: FrameType | None = None
     own: FrameType | None = None
-    inner = coro
-    while inner is not None:
-        for kind, below in _LINKS:
-            frame = getattr(inner, kind, None)
-            if frame is not None:
-                if runs is None and not _is_ours(frame):
-                    runs = inner
-                at = frame
-                if not _is_of_a_library(frame):
-                    own = frame
-                inner = awaited(inner, below)
-                break
-        else:
-            break
+    for link in links(coro):
+        frame = part(link, "frame")
+        if frame is None:
+            continue
+        if runs is None and not _is_ours(frame):
+            runs = link
+        at = frame
+        if not is_of_a_library(frame):
+            own = frame
     coro = coro if runs is None else runs
     return f"task {one.get_name()}: {name_of(coro)}{place(own or at)}"
-
-
-def awaited(one: Any, below: str) -> Any:
-    """What a suspended coroutine or generator awaits; None of one that runs.
-
-    Of one that runs, in another thread perhaps, CPython 3.11 and 3.12 read what is not
-    there, and crash. There is no point between the question and its use at which
-    another thread could have its turn.
-    """
-    if below == "cr_await":
-        return one.cr_await if one.cr_suspended else None
-    if below == "gi_yieldfrom":
-        return one.gi_yieldfrom if one.gi_suspended else None
-    # A generator that awaits counts as running; before 3.12 nothing else is told.
-    return one.ag_await if getattr(one, "ag_suspended", False) else None
 
 
 def running(one: Task, where: Thread) -> str:
@@ -99,7 +80,8 @@ def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).startswith("tether.")
 
 
-def _is_of_a_library(frame: FrameType) -> bool:
+def is_of_a_library(frame: FrameType) -> bool:
+    """Whether it is not the program's own code."""
     return is_installed(frame.f_code.co_filename) or _is_ours(frame)
 
 
@@ -111,14 +93,6 @@ def is_installed(file: str) -> bool:
 
 _STANDARD = PurePath(os.__file__).parent
 _INSTALLED = {"site-packages", "dist-packages"}
-
-
-# Of coroutines, generators that serve as such, and asynchronous generators.
-_LINKS = (
-    ("cr_frame", "cr_await"),
-    ("gi_frame", "gi_yieldfrom"),
-    ("ag_frame", "ag_await"),
-)
 
 
 def thread(one: Thread, does: str = "") -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import PurePath
 from types import FrameType
 
 from .. import _where
+from .._describe import place
 from ._chain import Task, blocks, frames, links
 from ._model import Holder, Resource
 from ._roots import of_task
@@ -123,8 +123,7 @@ def _named(tasks: list[Task]) -> list[Holder]:
 def own_line(chain: list[FrameType]) -> str:
     """The innermost line of the program's own code."""
     for frame in reversed(chain):
-        if not _where._is_of_a_library(frame):
+        if not _where.is_of_a_library(frame):
             code = frame.f_code
-            path = "/".join(PurePath(code.co_filename).parts[-2:])
-            return f"{path}:{frame.f_lineno} in {code.co_qualname}()"
+            return f"{place(code, frame.f_lasti)} in {code.co_qualname}()"
     return ""

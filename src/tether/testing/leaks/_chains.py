@@ -1,51 +1,21 @@
-"""The whole chain of awaits that a task is in, from its function to what it waits for.
-
-`Task.get_stack()` gives one frame of it.
-"""
+"""Chains of awaits in the words of a report."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path, PurePath
-from types import CodeType, FrameType
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from ..._where import awaited, name_of
-
-_LINKS = (
-    ("cr_frame", "cr_await"),
-    ("gi_frame", "gi_yieldfrom"),
-    ("ag_frame", "ag_await"),
-)
-
-
-# Functions that drive a coroutine by hand: the name of the variable that holds it.
-transparent: dict[CodeType, str] = {}
-
-
-def frames(coro: object) -> Iterator[FrameType]:
-    """The frames of a suspended coroutine or generator, the outermost first."""
-    inner: Any = coro
-    while inner is not None:
-        for kind, below in _LINKS:
-            frame = getattr(inner, kind, None)
-            if frame is not None and frame.f_code in transparent:
-                inner = frame.f_locals[transparent[frame.f_code]]
-                break
-            if frame is not None:
-                yield frame
-            if frame is not None:
-                inner = awaited(inner, below)
-                break
-        else:
-            return
+from ..._awaits import frames
+from ..._describe import place
+from ..._where import name_of
 
 
 def lines(coro: object) -> list[str]:
     """The chain in words, the outermost first."""
     return [
-        f"{place(frame)} in {frame.f_code.co_qualname}"
+        line(frame)
         for frame in frames(coro)
         if not frame.f_code.co_filename.startswith(_OURS)
     ]
@@ -67,10 +37,10 @@ def waits_for(task: asyncio.Task[Any]) -> str:
     return type(future).__name__
 
 
-def place(frame: FrameType) -> str:
-    """The line that a frame is at."""
-    path = PurePath(frame.f_code.co_filename)
-    return f"{'/'.join(path.parts[-2:])}:{frame.f_lineno}"
+def line(frame: FrameType) -> str:
+    """The line that a frame is at, and its function."""
+    code = frame.f_code
+    return f"{place(code, frame.f_lasti)} in {code.co_qualname}"
 
 
 # What is around somebody's code to test it.

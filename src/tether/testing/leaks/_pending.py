@@ -91,7 +91,7 @@ def _timer(handle: asyncio.TimerHandle, loop: Loop) -> Leak:
 
 def _generator(one: Any) -> Leak:
     frame = one.ag_frame
-    details = () if frame is None else (f"at {_chains.place(frame)}",)
+    details = () if frame is None else (f"at {_chains.line(frame)}",)
     cure = "async with contextlib.aclosing(generator): around the loop that uses it"
     names = frozenset({one.__qualname__, one.__name__})
     return Leak("asynchronous generator", f"{one.__qualname__}()", details, cure, names)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import PurePath
 from types import CodeType, FrameType
 from typing import Any
 from weakref import ref
+
+from ..._describe import place
 
 DEPTH = 2
 WALK = 16  # frames that are looked at for these
@@ -50,16 +51,6 @@ def here(frame: FrameType | None) -> Site:
 def lines(site: Site) -> list[str]:
     """A site in words, the nearest first."""
     return [f"{place(code, lasti)} in {code.co_qualname}" for code, lasti in site]
-
-
-def place(code: CodeType, lasti: int) -> str:
-    """File and line, the last two parts of the path."""
-    line = code.co_firstlineno
-    for start, end, number in code.co_lines():
-        if start <= lasti < end and number is not None:
-            line = number
-            break
-    return f"{'/'.join(PurePath(code.co_filename).parts[-2:])}:{line}"
 
 
 def watch() -> None:

@@ -89,7 +89,7 @@ def _told(thread: threading.Thread, site: _sites.Site) -> Leak:
         frame = frame.f_back
     target: Any = getattr(thread, "_target", None)
     details = [
-        f"at {_chains.place(one)} in {one.f_code.co_qualname}"
+        f"at {_chains.line(one)}"
         for one in stack
         if one.f_globals.get("__name__") != "threading"
     ]

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from types import coroutine
 from typing import Any
 
-from ..leaks import _chains
+from ... import _awaits
 
 Seen = Callable[[object, object], None]
 
@@ -37,7 +37,7 @@ def _between(coro: Any, seen: Seen) -> Generator[Any, Any, Any]:
 
 
 # To those who follow a chain of awaits it is as if it were not there.
-_chains.transparent[_between.__code__] = "coro"
+_awaits.transparent[_between.__code__] = "coro"
 
 
 async def drive(coro: Any, seen: Seen) -> Any:

@@ -11,6 +11,7 @@ from enum import Enum
 from types import FrameType
 from typing import NamedTuple, final
 
+from ... import _awaits
 from ..leaks import _chains
 
 
@@ -74,7 +75,7 @@ def site(coro: object) -> str:
     """The innermost line of a suspended coroutine that is not in an event loop."""
     inner: FrameType | None = None
     own: FrameType | None = None
-    for frame in _chains.frames(coro):
+    for frame in _awaits.frames(coro):
         inner = frame
         if not _is_plumbing(frame):
             own = frame
@@ -85,7 +86,7 @@ def words(frame: FrameType | None) -> str:
     """A line and its function."""
     if frame is None:
         return "an unknown place"
-    return f"{_chains.place(frame)} in {frame.f_code.co_qualname}"
+    return _chains.line(frame)
 
 
 def _is_plumbing(frame: FrameType) -> bool:

@@ -287,6 +287,28 @@ def test_a_task_that_goes_later_is_not_this_watch_s() -> None:
         gc.collect()
 
 
+def test_a_watch_is_used_once_and_ended_once() -> None:
+    watch = Watch()
+    with pytest.raises(RuntimeError, match="not open"):
+        watch.end()
+    with watch:
+        with pytest.raises(RuntimeError, match="used once"):
+            watch.begin()
+    with pytest.raises(RuntimeError, match="used once"), watch:
+        pass
+    with Watch():  # and nothing of the wrong calls is left open
+        pass
+    from tether.testing.leaks import _watch
+
+    assert _watch._open == []
+
+
+@pytest.mark.parametrize("bad", [float("nan"), "1", None])
+def test_a_patience_that_is_no_time_is_refused(bad: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="patience"):
+        Watch(patience=bad)
+
+
 def test_bad_patterns_are_refused() -> None:
     with pytest.raises(TypeError, match="as text"):
         Watch(ignore=[print])  # type: ignore[list-item]

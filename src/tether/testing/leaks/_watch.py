@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, final
 
 from ... import _loops
+from ..._checks import seconds_
 from . import _sites
 from ._closing import Closing
 from ._contexts import Contexts
@@ -88,18 +89,22 @@ class Watch:
     def __init__(
         self, *, patience: float = PATIENCE, ignore: Iterable[str] = ()
     ) -> None:
-        self._patience = patience
+        self._patience = seconds_("patience", patience)
         self._ignore = Ignore(ignore)
         self._name: object = object()
         self._before: set[Hashable] = set()
         self._heard: list[Leak] = []
         self._token: Token[object] | None = None
+        self._begun = False
         self._warnings = hearing.resource_warnings()
 
     # -- beginning and ending ----------------------------------------------------
 
     def begin(self) -> None:
-        """Note what is there; from now on what is made counts."""
+        """Note what is there; from now on what is made counts. Once."""
+        if self._begun:
+            raise RuntimeError("a Watch is used once: make another one")
+        self._begun = True
         if not _open:
             _sites.watch()
             for family in _families:
@@ -163,6 +168,8 @@ class Watch:
 
     def end(self) -> None:
         """Stop watching."""
+        if self not in _open:
+            raise RuntimeError("this Watch is not open: begin() it, then end() it once")
         if self._token is not None:
             try:
                 owner.reset(self._token)
@@ -241,8 +248,8 @@ class Watch:
     # -- the block -----------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        self._warnings.__enter__()
         self.begin()
+        self._warnings.__enter__()
         return self
 
     def __exit__(
@@ -300,6 +307,3 @@ def verify_none(*, patience: float = PATIENCE, ignore: Iterable[str] = ()) -> No
             return
         time.sleep(pause)
     raise LeakError(leaks)
-
-
-_COUNTED = (Threads, Processes, Contexts)

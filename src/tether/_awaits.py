@@ -1,16 +1,18 @@
 """The chain of awaits that a coroutine is in: from its function to what it waits for.
 
 `Task.get_stack()` gives one frame of it. Another thread may ask while the task goes on.
-What a coroutine awaits may be asked of a suspended one only: of one that runs, CPython
-3.11 and 3.12 read what is not there, and crash. So it is asked in the same expression
-as whether it is suspended: there is no call and no backward jump in between, so no
-other thread has its turn. Without a global interpreter lock that does not help: there
-only the thread of a loop may ask about its tasks.
+What a coroutine awaits is asked of a suspended one only, as what one that runs has on
+its stack is not settled. It is asked in the same expression as whether it is suspended:
+there is no call and no backward jump in between, so no other thread has its turn.
+Without a global interpreter lock that does not help: there only the thread of a loop
+may ask about its tasks.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import sys
 from types import (
     AsyncGeneratorType,
     CodeType,
@@ -26,9 +28,25 @@ _HIDES = {
 }
 DEEPEST = 200  # more are cut off
 
+# There `get_coro()` of a task that has ended in its eager start is a crash of the
+# interpreter: python/cpython#122332.
+_CRASHES = (3, 12) <= sys.version_info < (3, 12, 5)
+
 # Functions that drive a coroutine by hand: the name of the variable that holds it. They
 # are left out, as if the coroutine were awaited.
 transparent: dict[CodeType, str] = {}
+
+
+def coro_of(task: asyncio.Task[Any]) -> Any:
+    """What the task runs; None of one that has ended eagerly.
+
+    On Python 3.12.0 to 3.12.4 None of each that has ended, or is in its eager start:
+    which of them can be asked without a crash cannot be told.
+    """
+    tasks: Any = asyncio.tasks
+    if _CRASHES and (task.done() or task in tasks._eager_tasks):
+        return None
+    return task.get_coro()
 
 
 def links(coro: object, limit: int = DEEPEST) -> list[Any]:

@@ -15,7 +15,7 @@ from threading import Thread
 from types import FrameType
 from typing import Any
 
-from ._awaits import links, part
+from ._awaits import coro_of, links, part
 from ._describe import place as line_of
 from ._loops import Task
 
@@ -42,21 +42,26 @@ def task(one: Task) -> str:
     That of the program's own code, if there is some: that it waits in a library's lock
     or socket is less of a help.
     """
-    coro: Any = one.get_coro()
-    runs: Any = None  # the outermost that is not what we have wrapped around it
+    outermost: Any = None  # that is not what we have wrapped around it
     at: FrameType | None = None
     own: FrameType | None = None
-    for link in links(coro):
+    for link in links(coro_of(one)):
         frame = part(link, "frame")
         if frame is None:
             continue
-        if runs is None and not _is_ours(frame):
-            runs = link
+        if outermost is None and not _is_ours(frame):
+            outermost = link
         at = frame
         if not is_of_a_library(frame):
             own = frame
-    coro = coro if runs is None else runs
-    return f"task {one.get_name()}: {name_of(coro)}{place(own or at)}"
+    name = runs(one) if outermost is None else name_of(outermost)
+    return f"task {one.get_name()}: {name}{place(own or at)}"
+
+
+def runs(one: Task) -> str:
+    """The name of what a task runs."""
+    coro = coro_of(one)
+    return "it has ended" if coro is None else name_of(coro)
 
 
 def running(one: Task, where: Thread) -> str:
@@ -71,9 +76,7 @@ def running(one: Task, where: Thread) -> str:
         if frame.f_code.co_flags & CO_COROUTINE and not _is_ours(frame):
             name = frame.f_code.co_qualname
         frame = frame.f_back
-    return (
-        f"task {one.get_name()}: {f'{name}()' if name else name_of(one.get_coro())}{at}"
-    )
+    return f"task {one.get_name()}: {f'{name}()' if name else runs(one)}{at}"
 
 
 def _is_ours(frame: FrameType) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from types import coroutine
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tether._awaits import frames, links
+from tether import _where
+from tether._awaits import coro_of, frames, links
 from tether._tree import GIL
 
 
@@ -87,6 +89,23 @@ def test_one_that_has_ended_has_no_frames() -> None:
     coro = over()
     asyncio.run(coro)
     assert names(coro) == []
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks")
+def test_a_task_that_has_ended_in_its_eager_start_has_none() -> None:
+    async def over() -> int:
+        return 1
+
+    async def look() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        task = asyncio.create_task(over(), name="eager")
+        assert task.done()
+        # get_coro() would end the process here, up to 3.12.4.
+        assert coro_of(task) is None
+        assert _where.task(task) == "task eager: it has ended"
+
+    asyncio.run(look())
 
 
 def test_a_chain_without_end_is_cut_off() -> None:

@@ -24,7 +24,7 @@ Task = asyncio.Task[Any]
 def codes(task: Task) -> tuple[CodeType, ...]:
     """The functions from the outermost to the innermost."""
     found: list[CodeType] = []
-    inner: Any = task.get_coro()
+    inner: Any = _awaits.coro_of(task)
     while inner.__class__ is CoroutineType and len(found) < DEEPEST:  # nearly all are
         found.append(inner.cr_code)
         inner = inner.cr_await if inner.cr_suspended and GIL else None
@@ -35,12 +35,12 @@ def codes(task: Task) -> tuple[CodeType, ...]:
 
 def links(task: Task) -> list[Any]:
     """The coroutines and generators from the outermost to the innermost."""
-    return _awaits.links(task.get_coro()) if GIL else []
+    return _awaits.links(_awaits.coro_of(task)) if GIL else []
 
 
 def frames(task: Task) -> list[FrameType]:
     """The frames from the outermost to the innermost."""
-    return _awaits.frames(task.get_coro()) if GIL else []
+    return _awaits.frames(_awaits.coro_of(task)) if GIL else []
 
 
 def innermost(task: Task) -> Any:

@@ -15,7 +15,7 @@ from .._crew import Crew
 from .._handle import Handle
 from .._queue import Queue
 from .._semaphore import Semaphore
-from .._where import name_of
+from .._where import runs
 from ._chain import Task, frames, innermost
 
 _LOCKS = (
@@ -177,7 +177,7 @@ def kind_of(thing: object) -> str:
 
 def task_name(task: Task) -> str:
     """Its name and what it runs."""
-    return f"{task.get_name()}: {name_of(task.get_coro())}"
+    return f"{task.get_name()}: {runs(task)}"
 
 
 def thread_name(ident: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..._awaits import frames
 from ..._describe import place
-from ..._where import name_of
+from ..._where import runs
 
 
 def lines(coro: object) -> list[str]:
@@ -33,7 +33,7 @@ def waits_for(task: asyncio.Task[Any]) -> str:
     if future is None:
         return ""
     if isinstance(future, asyncio.Task):
-        return f"task {future.get_name()}: {name_of(future.get_coro())}"
+        return f"task {future.get_name()}: {runs(future)}"
     return type(future).__name__
 
 

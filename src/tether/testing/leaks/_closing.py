@@ -15,6 +15,7 @@ from asyncio import runners
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, final
 
+from ..._awaits import coro_of
 from . import _chains
 from ._leak import Leak
 from ._patience import pauses
@@ -68,7 +69,7 @@ class Closing:
         return [
             task
             for task in self._tasks.unfinished(loop)
-            if RUNNERS.isdisjoint(_chains.functions(task.get_coro()))
+            if RUNNERS.isdisjoint(_chains.functions(coro_of(task)))
         ]
 
     def _cancel(self, loop: Loop, tasks: Iterable[Task]) -> None:

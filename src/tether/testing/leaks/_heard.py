@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, final
 
-from ..._where import name_of
+from ..._awaits import coro_of
+from ..._where import runs
 from . import _chains, _sites
 from ._leak import Leak
 from ._owner import owner
@@ -85,11 +86,11 @@ class Hearing:
         message = str(context.get("message", ""))
         error = context.get("exception")
         task = context.get("task") or context.get("future")
-        coro = task.get_coro() if isinstance(task, asyncio.Task) else None
+        coro = coro_of(task) if isinstance(task, asyncio.Task) else None
         functions = frozenset() if coro is None else _chains.functions(coro)
         said = "" if task is None else _said(task)
         whose = owner.get()
-        if coro is not None:
+        if isinstance(task, asyncio.Task):
             whose = self._maker_of(task)
             if whose is None:
                 return
@@ -166,5 +167,5 @@ class Hearing:
 
 def _said(task: Any) -> str:
     if isinstance(task, asyncio.Task):
-        return f"task {task.get_name()}: {name_of(task.get_coro())}"
+        return f"task {task.get_name()}: {runs(task)}"
     return type(task).__name__

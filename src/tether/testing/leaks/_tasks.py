@@ -14,7 +14,8 @@ from typing import Any, final
 from weakref import WeakSet, ref
 
 from ... import _loops
-from ..._where import name_of
+from ..._awaits import coro_of
+from ..._where import name_of, runs
 from . import _chains, _sites
 from ._contexts import words
 from ._found import Found
@@ -140,7 +141,7 @@ def _waiting(made: _Made) -> Leak:
     task = made()
     if task is None or task.done():
         return Leak("task", "one that has ended meanwhile")
-    coro = task.get_coro()
+    coro = coro_of(task)
     details = [f"at {line}" for line in reversed(_chains.lines(coro))]
     waits = _chains.waits_for(task)
     if waits:
@@ -156,7 +157,7 @@ def _waiting(made: _Made) -> Leak:
 
 def stubborn(task: Task) -> Leak:
     """One that was canceled and goes on."""
-    coro = task.get_coro()
+    coro = coro_of(task)
     return Leak(
         "task that swallows cancel",
         f"{task.get_name()}: {name_of(coro)}",
@@ -175,9 +176,9 @@ def _failed(made: _Made) -> Leak:
     return Leak(
         "exception never retrieved",
         f"{type(error).__name__}: {error}",
-        (f"of task {task.get_name()}: {name_of(task.get_coro())}", *_made_at(made)),
+        (f"of task {task.get_name()}: {runs(task)}", *_made_at(made)),
         "await the task, or start it in a Group or TaskGroup",
-        _chains.functions(task.get_coro()) | {name_of(task.get_coro()).rstrip("()")},
+        _chains.functions(coro_of(task)) | {runs(task).rstrip("()")},
     )
 
 

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from typing import Any, final
 
 from ... import _clock
+from ..._awaits import coro_of
 from ..._errors import ContextError, DeadlineExceeded
 from ..._roots import background
 from ..._scope import Scope
@@ -85,7 +86,7 @@ async def _run(
 
 
 def _endless(task: asyncio.Task[Any], limit: float) -> str:
-    lines = reversed(_chains.lines(task.get_coro()))
+    lines = reversed(_chains.lines(coro_of(task)))
     return f"{ENDLESS} within {limit:g} s" + "".join(f"\n  at {one}" for one in lines)
 
 
@@ -185,9 +186,9 @@ async def _outliving(trace: Trace, before: set[asyncio.Task[Any]]) -> None:
         await asyncio.sleep(pause)
     for task in left():
         lines = "".join(
-            f"\n  at {line}" for line in reversed(_chains.lines(task.get_coro()))
+            f"\n  at {line}" for line in reversed(_chains.lines(coro_of(task)))
         )
-        name = getattr(task.get_coro(), "__qualname__", "")
+        name = getattr(coro_of(task), "__qualname__", "")
         trace.problems.append(f"{GOES_ON}: {name}(){lines}")
 
 

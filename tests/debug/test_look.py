@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
+from contextvars import Context as Variables
 
 import pytest
 
 from tests.debug.sick import PREFETCH, sick
 from tests.loops import Run
-from tether import Group, Queue, Semaphore, background, debug, to_thread
+from tether import Group, Queue, Scope, Semaphore, background, debug, to_thread
 from tether._context import Context
 from tether.debug import Look, Resource
 
@@ -123,7 +124,8 @@ def test_a_task_without_a_context_says_so(page: debug.Server, run: Run) -> None:
         await task
         return found
 
-    groups = of_root(run(main), "no context")
+    # In empty variables: a test before may have left a block elsewhere than it began.
+    groups = of_root(Variables().run(run, main), "no context")
     assert any("wait" in group.stack[-1].function for group in groups if group.stack)
 
 
@@ -200,6 +202,24 @@ def test_what_ignores_its_end_is_over_but_still_running(
     assert late.over >= 0.0
     [group] = of_root(found, "stubborn")
     assert group.expired == 1
+
+
+def test_a_block_whose_task_has_ended_is_not_running(page: debug.Server) -> None:
+    async def forgets() -> Scope:
+        scope = background().with_cancel(label="forgotten")
+        scope.__enter__()
+        return scope
+
+    async def main() -> Look:
+        scope = await asyncio.create_task(forgets())
+        scope.cancel()
+        found = await look(page)
+        scope.__exit__(None, None, None)
+        return found
+
+    found = asyncio.run(main())
+    assert [one for one in found.overdue if one.label == "forgotten"] == []
+    assert found.over_count == 0
 
 
 def test_a_look_ends_nothing_that_has_not_ended(page: debug.Server) -> None:

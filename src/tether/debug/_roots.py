@@ -11,6 +11,7 @@ from .._clock import INF
 from .._context import Context
 from .._current import Pending, var
 from .._describe import LABEL
+from .._interrupt import NO_TASK, Stack
 from .._scope import Scope
 from .._tree import ENTERED, HELD, NO_DEADLINE, RELEASED, End, Node
 from ._chain import Task
@@ -70,8 +71,16 @@ def made(scope: Node) -> float:
 
 
 def is_open(scope: Node) -> bool:
-    """Whether its block has been entered, and not left."""
-    return scope._state in _OPEN
+    """Whether its block has been entered, not left, and somebody may be inside.
+
+    A task can end inside of a block that it has never left: then nobody is.
+    """
+    if scope._state not in _OPEN:
+        return False
+    stack = scope._tether_stack
+    return not (
+        isinstance(stack, Stack) and stack.task is not NO_TASK and stack.task.done()
+    )
 
 
 def over_since(node: Node) -> float | None:

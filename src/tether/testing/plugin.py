@@ -42,8 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        f"{SWEEP}(at=..., limit=seconds): end the test at every place where it waits, "
-        "and see what is wrong then",
+        f"{SWEEP}(at=..., twice=False, limit=seconds): end the test at every place "
+        "where it waits, and see what is wrong then",
     )
     strict = config.getini(MARKER)
     if strict not in {"strict", "off"}:

@@ -100,7 +100,8 @@ class Report:
         said = f"{count} finding{'s' if count != 1 else ''}, " if count else ""
         said += f"ended at {self.reached} of {self.places} places"
         counts = Counter(
-            f"{cut.moment.value} {cut.means.value}" for cut in self.delivered
+            "twice" if cut.again else f"{cut.moment.value} {cut.means.value}"
+            for cut in self.delivered
         )
         ways = ", ".join(f"{number} {way}" for way, number in counts.items()) or "none"
         lines = [

@@ -24,7 +24,7 @@ from ..leaks._patience import pauses
 from ._case import Case
 from ._drive import drive, driving_children, seen_by
 from ._places import Cut, Means, Moment, Place, site
-from ._trace import ENDLESS, GOES_ON, RAISES, Trace
+from ._trace import AGAIN, ENDLESS, GOES_ON, RAISES, Trace
 
 TURNS = 8
 
@@ -137,7 +137,7 @@ class Knife:
         if trace.struck:
             trace.cleanup.append(place)
             if cut is not None and place == cut.again and not trace.again:
-                trace.chain += ("and again in", *_chains.lines(coro))
+                trace.chain += (AGAIN, *_chains.lines(coro))
                 asyncio.get_running_loop().call_soon(self._strike_again)
         if cut is None or trace.reached or place != cut.place:
             return

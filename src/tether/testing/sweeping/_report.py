@@ -9,7 +9,7 @@ from enum import Enum
 from typing import final
 
 from ._places import Cut
-from ._trace import Trace, kind_of
+from ._trace import AGAIN, Trace, kind_of
 
 
 class Verdict(Enum):
@@ -40,7 +40,10 @@ class Finding:
         head, _, rest = self.problem.partition("\n")
         lines = [head, *(rest.splitlines() if rest else [])]
         lines.append(f"  ended at: {first}")
-        lines += [f"    awaits {line}" for line in self.chain]
+        lines += [
+            f"  {AGAIN}" if line == AGAIN else f"    awaits {line}"
+            for line in self.chain
+        ]
         if others:
             also = ", ".join(map(str, others[:3]))
             more = f" and {len(others) - 3} more" if len(others) > 3 else ""

@@ -12,6 +12,7 @@ from ._places import Cut, Place
 GOES_ON = "a task of it goes on"
 ENDLESS = "it does not end"
 RAISES = "it raises"
+AGAIN = "and again, while its cleanup"  # in a chain: of the second end from here on
 
 
 @final

@@ -311,7 +311,7 @@ async def request() -> None:
 
 @pytest.mark.parametrize("setup", [with_httpx, with_aiohttp])
 def test_http_clients(setup: Callable[[], object]) -> None:
-    report = sweep(get, setup=setup, real_time=True, limit=30.0, twice=True)
+    report = sweep(get, setup=setup, real_time=True, limit=30.0)
     assert not report.findings, str(report)
     assert report.reached >= 2
 

@@ -53,6 +53,7 @@ LIBRARIES = {
     "ext.asgi": set(),
     "ext.dask": {"distributed"},
     "ext.django": {"asgiref", "django"},
+    "ext.grpc": {"grpc", "prometheus_client"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
     "ext.otel": {"opentelemetry"},

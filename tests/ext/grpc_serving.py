@@ -1,0 +1,233 @@
+"""gRPC servers for the tests: four kinds of method, in threads and in tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from tether import Context, current
+from tether.ext.grpc import AioServerInterceptor, ServerInterceptor
+
+KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
+FLAVORS = ["threads", "tasks"]
+PATIENCE = 20.0  # seconds for what takes milliseconds; nothing waits so long
+
+
+class Ends:
+    """What the handlers tell of their contexts: when they begin, and how they end."""
+
+    def __init__(self) -> None:
+        self.begun: queue.Queue[Context] = queue.Queue()
+        self.ended: queue.Queue[tuple[BaseException | None, BaseException | None]] = (
+            queue.Queue()
+        )
+
+    def begin(self) -> Context:
+        ctx = current()
+        self.begun.put(ctx)
+        return ctx
+
+    def end(self, ctx: Context) -> None:
+        self.ended.put((ctx.err(), ctx.cause()))
+
+
+def thread_methods(ends: Ends) -> dict[str, Any]:
+    """Handlers that wait until their context ends: for a response, or for a request."""
+
+    def unary(request: Any, _: object) -> bytes:
+        ctx = ends.begin()
+        try:
+            if isinstance(request, bytes):
+                ctx.sleep(PATIENCE)
+            else:
+                for _more in request:
+                    pass
+        finally:
+            ends.end(ctx)
+        return b"whole"
+
+    def stream(request: Any, sc: object) -> Iterator[bytes]:
+        yield b"first"
+        yield unary(request, sc)
+
+    return {
+        "unary_unary": grpc.unary_unary_rpc_method_handler(unary),
+        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
+        "stream_unary": grpc.stream_unary_rpc_method_handler(unary),
+        "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
+    }
+
+
+def task_methods(ends: Ends) -> dict[str, Any]:
+    """The same in tasks."""
+
+    async def unary(request: Any, _: object) -> bytes:
+        ctx = ends.begin()
+        try:
+            if isinstance(request, bytes):
+                await ctx.sleep_async(PATIENCE)
+            else:
+                async for _more in request:
+                    pass
+        finally:
+            ends.end(ctx)
+        return b"whole"
+
+    async def stream(request: Any, sc: object) -> Any:
+        yield b"first"
+        yield await unary(request, sc)
+
+    return {
+        "unary_unary": grpc.unary_unary_rpc_method_handler(unary),
+        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
+        "stream_unary": grpc.stream_unary_rpc_method_handler(unary),
+        "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
+    }
+
+
+class Served:
+    """A server that runs, and a channel to it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+
+    def method(self, name: str, kind: str = "unary_unary") -> Any:
+        return getattr(self.channel, kind)(f"/shop.Stock/{name}")
+
+
+class ThreadServed(Served):
+    """A server of threads."""
+
+    def __init__(
+        self, methods: dict[str, Any], calls: ServerInterceptor, workers: int
+    ) -> None:
+        self.calls = calls
+        self.pool = ThreadPoolExecutor(workers)
+        self.server = grpc.server(self.pool, interceptors=[calls])
+        self.server.add_generic_rpc_handlers([_handlers(methods)])
+        super().__init__(self.server.add_insecure_port("127.0.0.1:0"))
+        self.server.start()
+
+    def stop(self, grace: float) -> None:
+        self.calls.stop(self.server, grace).wait(PATIENCE)
+
+    def stop_bare(self, grace: float) -> None:
+        self.server.stop(grace).wait(PATIENCE)
+
+    def close(self) -> None:
+        self.channel.close()
+        self.stop_bare(0)
+        self.pool.shutdown()
+
+
+class TaskServed(Served):
+    """A server of tasks, with its loop in a thread."""
+
+    def __init__(self, methods: dict[str, Any], calls: AioServerInterceptor) -> None:
+        self.calls = calls
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        super().__init__(self._do(self._start(methods)))
+
+    def _do(self, coroutine: Any) -> Any:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return future.result(PATIENCE)
+
+    async def _start(self, methods: dict[str, Any]) -> int:
+        self.server = grpc.aio.server(interceptors=[self.calls])
+        self.server.add_generic_rpc_handlers([_handlers(methods)])
+        port = self.server.add_insecure_port("127.0.0.1:0")
+        await self.server.start()
+        return port
+
+    def stop(self, grace: float) -> None:
+        self._do(self.calls.stop(self.server, grace))
+
+    def stop_bare(self, grace: float) -> None:
+        self._do(self.server.stop(grace))
+
+    def close(self) -> None:
+        self.channel.close()
+        self.stop_bare(0)
+        self._do(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def _handlers(methods: dict[str, Any]) -> grpc.GenericRpcHandler:
+    return grpc.method_handlers_generic_handler("shop.Stock", methods)
+
+
+@contextmanager
+def serving(
+    flavor: str,
+    threads: dict[str, Any],
+    tasks: dict[str, Any] | None = None,
+    *,
+    workers: int = 4,
+    **settings: Any,
+) -> Iterator[ThreadServed | TaskServed]:
+    """A server of one of the FLAVORS, until the block is left."""
+    served: ThreadServed | TaskServed
+    if flavor == "threads":
+        served = ThreadServed(threads, ServerInterceptor(**settings), workers)
+    else:
+        methods = threads if tasks is None else tasks
+        served = TaskServed(methods, AioServerInterceptor(**settings))
+    try:
+        yield served
+    finally:
+        served.close()
+
+
+class Requests:
+    """A stream of requests: one, and then none until it is closed."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes | None] = queue.Queue()
+        self._queue.put(b"one")
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        item = self._queue.get()
+        if item is None:
+            raise StopIteration
+        return item
+
+    def close(self) -> None:
+        self._queue.put(None)
+
+
+@contextmanager
+def begun(served: Served, kind: str, **options: Any) -> Iterator[Any]:
+    """A call that has been sent; gRPC's own object for it."""
+    method = served.method(kind, kind)
+    requests = Requests()
+    argument: Any = requests if kind.startswith("stream") else b"one"
+    start = method if kind.endswith("stream") else method.future
+    rpc = start(argument, **options)
+    try:
+        yield rpc
+    finally:
+        requests.close()
+        rpc.cancel()
+
+
+def code_of(rpc: Any) -> grpc.StatusCode:
+    """The status that a caller sees, once the call is over."""
+    code = rpc.code()
+    assert isinstance(code, grpc.StatusCode)
+    return code

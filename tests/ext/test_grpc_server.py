@@ -1,0 +1,333 @@
+"""Calls that a server answers: their contexts end, in threads and in tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tether import (
+    Canceled,
+    ClientDisconnected,
+    DeadlineExceeded,
+    Key,
+    background,
+    current,
+)
+from tether.ext.grpc import ServerInterceptor, ServerStopped
+from tether.wire import REQUEST_ID, CallerTimeout
+from tests.ext.grpc_serving import (
+    FLAVORS,
+    KINDS,
+    PATIENCE,
+    Ends,
+    Served,
+    begun,
+    code_of,
+    serving,
+    task_methods,
+    thread_methods,
+)
+
+TENANT: Key[str] = Key("tenant-of-grpc", wire="x-grpc-tenant")
+TYPES = dict(
+    zip(KINDS, ["unary", "server_stream", "client_stream", "bidi_stream"], strict=True)
+)
+
+
+@pytest.fixture
+def ends() -> Ends:
+    return Ends()
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture(params=FLAVORS)
+def served(
+    request: pytest.FixtureRequest, ends: Ends, registry: CollectorRegistry
+) -> Iterator[Any]:
+    methods = thread_methods(ends), task_methods(ends)
+    with serving(request.param, *methods, metrics=registry) as server:
+        yield server
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
+    """What a scrape finds: the name and the labels, in their order, to the value."""
+    text = generate_latest(registry).decode()
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): (
+            sample.value
+        )
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def handled(registry: CollectorRegistry, code: str, kind: str) -> float:
+    name = "grpc_server_handled_total"
+    return samples(registry).get((name, code, kind, "shop.Stock", TYPES[kind]), 0.0)
+
+
+def until_handled(registry: CollectorRegistry, code: str, kind: str) -> None:
+    """The handler tells of its end before the call is counted."""
+    with background().with_timeout(PATIENCE) as patience:
+        while handled(registry, code, kind) == 0:
+            patience.sleep(0.002)
+    assert handled(registry, code, kind) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_deadline_of_the_caller_ends_the_context_of_the_call(
+    kind: str, served: Served, ends: Ends, registry: CollectorRegistry
+) -> None:
+    with begun(served, kind, timeout=0.3) as rpc:
+        ctx = ends.begun.get(timeout=PATIENCE)
+        assert ctx.remaining() < 0.3
+        assert code_of(rpc) is grpc.StatusCode.DEADLINE_EXCEEDED
+    err, cause = ends.ended.get(timeout=PATIENCE)
+    assert isinstance(err, DeadlineExceeded)
+    assert isinstance(cause, CallerTimeout)
+    until_handled(registry, "DeadlineExceeded", kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cancel_of_the_caller_ends_the_context_of_the_call(
+    kind: str, served: Served, ends: Ends, registry: CollectorRegistry
+) -> None:
+    with begun(served, kind, timeout=PATIENCE) as rpc:
+        ends.begun.get(timeout=PATIENCE)
+        rpc.cancel()
+        assert code_of(rpc) is grpc.StatusCode.CANCELLED
+        err, cause = ends.ended.get(timeout=PATIENCE)
+    assert isinstance(err, Canceled)
+    assert isinstance(cause, ClientDisconnected)
+    until_handled(registry, "Canceled", kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stop_ends_the_calls_with_its_cause_and_says_so_to_their_callers(
+    kind: str, served: Any, ends: Ends, registry: CollectorRegistry
+) -> None:
+    with begun(served, kind) as rpc:
+        ends.begun.get(timeout=PATIENCE)
+        stopping = threading.Thread(target=served.stop, args=(0.05,))
+        stopping.start()
+        err, cause = ends.ended.get(timeout=PATIENCE)
+        if kind.startswith("unary"):
+            assert code_of(rpc) is grpc.StatusCode.UNAVAILABLE
+        stopping.join()
+    assert isinstance(err, Canceled)
+    assert isinstance(cause, ServerStopped)
+    until_handled(registry, "Unavailable", kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_stop_of_grpc_itself_ends_the_contexts_too(
+    kind: str, served: Any, ends: Ends
+) -> None:
+    with begun(served, kind) as rpc:
+        ends.begun.get(timeout=PATIENCE)
+        served.stop_bare(0.05)
+        err, cause = ends.ended.get(timeout=PATIENCE)
+        code_of(rpc)
+    assert isinstance(err, Canceled)
+    assert isinstance(cause, ClientDisconnected)
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream"])
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_the_limit_of_the_server_is_answered_as_a_deadline(
+    flavor: str, kind: str, ends: Ends
+) -> None:
+    methods = thread_methods(ends), task_methods(ends)
+    with serving(flavor, *methods, timeout=0.1) as served, begun(served, kind) as rpc:
+        assert code_of(rpc) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert rpc.details() == "context deadline exceeded"
+
+
+def own_budget(_: object, sc: object) -> bytes:
+    with current().with_timeout(0.01) as budget:
+        budget.sleep(PATIENCE)
+    return b""
+
+
+async def own_budget_in_a_task(_: object, sc: object) -> bytes:
+    with current().with_timeout(0.01) as budget:
+        await budget.sleep_async(PATIENCE)
+    return b""
+
+
+def handlers(**functions: Any) -> dict[str, Any]:
+    return {
+        name: grpc.unary_unary_rpc_method_handler(function)
+        for name, function in functions.items()
+    }
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_budget_of_the_handler_is_answered_as_a_deadline(flavor: str) -> None:
+    methods = handlers(Get=own_budget), handlers(Get=own_budget_in_a_task)
+    with serving(flavor, *methods) as served:
+        with pytest.raises(grpc.RpcError) as caught:
+            served.method("Get")(b"")
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_handler_of_a_thread_has_its_context_on_a_server_of_either_kind(
+    flavor: str,
+) -> None:
+    with serving(flavor, handlers(Get=own_budget)) as served:
+        with pytest.raises(grpc.RpcError) as caught:
+            served.method("Get")(b"")
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def say_who(_: object, sc: object) -> bytes:
+    ctx = current()
+    return f"{ctx.value(REQUEST_ID)} {ctx.value(TENANT)} {ctx.label}".encode()
+
+
+async def say_who_in_a_task(request: object, sc: object) -> bytes:
+    return say_who(request, sc)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_the_request_id_counts_from_everybody_and_values_from_whom_is_trusted(
+    flavor: str, trust: bool
+) -> None:
+    methods = handlers(Get=say_who), handlers(Get=say_who_in_a_task)
+    metadata = [("x-request-id", "7d1"), ("x-grpc-tenant", "blue"), ("a-bin", b"\xff")]
+    with serving(flavor, *methods, trust=trust) as served:
+        answer = served.method("Get")(b"", metadata=metadata)
+    tenant = "blue" if trust else "None"
+    assert answer == f"7d1 {tenant} /shop.Stock/Get".encode()
+
+
+def refuse(_: object, sc: Any) -> bytes:
+    sc.abort(grpc.StatusCode.NOT_FOUND, "no such book")
+    raise AssertionError
+
+
+async def refuse_in_a_task(_: object, sc: Any) -> bytes:
+    await sc.abort(grpc.StatusCode.NOT_FOUND, "no such book")
+    raise AssertionError
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_other_ends_are_what_they_were_and_are_counted_in_gos_words(
+    flavor: str, registry: CollectorRegistry
+) -> None:
+    methods = (
+        handlers(Get=say_who, No=refuse),
+        handlers(Get=say_who_in_a_task, No=refuse_in_a_task),
+    )
+    with serving(flavor, *methods, metrics=registry) as served:
+        served.method("Get")(b"", timeout=PATIENCE)
+        with pytest.raises(grpc.RpcError) as caught:
+            served.method("No")(b"")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert caught.value.details() == "no such book"
+    found = samples(registry)
+    get, no = ("Get", "shop.Stock", "unary"), ("No", "shop.Stock", "unary")
+    assert found["grpc_server_started_total", *get] == 1
+    assert found["grpc_server_handled_total", "OK", *get] == 1
+    assert found["grpc_server_handled_total", "NotFound", *no] == 1
+    assert found["grpc_server_handling_seconds_count", *get] == 1
+    assert found["grpc_server_msg_received_total", *get] == 1
+    assert found["grpc_server_msg_sent_total", *get] == 1
+    assert found["grpc_server_deadline_left_seconds_count", *get] == 1
+    assert PATIENCE - 1 < found["grpc_server_deadline_left_seconds_sum", *get]
+    assert found["grpc_server_deadline_left_seconds_sum", *get] <= PATIENCE
+
+
+def test_a_call_that_expires_before_it_gets_a_thread_never_runs_and_is_counted(
+    registry: CollectorRegistry,
+) -> None:
+    free, busy = threading.Event(), threading.Event()
+    ran: list[bytes] = []
+
+    def hold(request: bytes, _: object) -> bytes:
+        ran.append(request)
+        busy.set()
+        free.wait(PATIENCE)
+        return b""
+
+    with serving("threads", handlers(Hold=hold), workers=1, metrics=registry) as served:
+        first = served.method("Hold").future(b"first")
+        assert busy.wait(PATIENCE)
+        late = [served.method("Hold").future(b"late", timeout=0.1) for _ in range(3)]
+        codes = [code_of(rpc) for rpc in late]
+        free.set()
+        first.result(PATIENCE)
+        assert served.method("Hold")(b"last") == b""
+        assert codes == [grpc.StatusCode.DEADLINE_EXCEEDED] * 3
+        assert ran == [b"first", b"last"]
+        calls: Any = served.calls  # type: ignore[attr-defined]
+        assert calls.expired == 3
+        expired = "grpc_server_expired_total", "Hold", "shop.Stock", "unary"
+        assert samples(registry)[expired] == 3
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_cleanup_of_a_canceled_handler_runs_to_its_end(flavor: str, ends: Ends) -> None:
+    cleaned = threading.Event()
+
+    async def tidy(_: object, sc: object) -> bytes:
+        with current().with_cancel() as inner:
+            ends.begin()
+            try:
+                await inner.sleep_async(PATIENCE)
+            finally:
+                await asyncio.sleep(0.01)
+                cleaned.set()
+        return b""
+
+    def tidy_in_a_thread(_: object, sc: object) -> bytes:
+        try:
+            ends.begin().sleep(PATIENCE)
+        finally:
+            cleaned.set()
+        return b""
+
+    methods = handlers(unary_unary=tidy_in_a_thread), handlers(unary_unary=tidy)
+    with serving(flavor, *methods) as served, begun(served, "unary_unary") as rpc:
+        ends.begun.get(timeout=PATIENCE)
+        rpc.cancel()
+        assert cleaned.wait(PATIENCE)
+
+
+def test_a_canceled_call_ends_what_a_thread_of_it_waits_for(ends: Ends) -> None:
+    cut = threading.Event()
+
+    def wait(_: object, sc: object) -> bytes:
+        with ends.begin().interrupting(cut.set):
+            cut.wait(PATIENCE)
+        return b""
+
+    methods = handlers(unary_unary=wait)
+    with serving("threads", methods) as served, begun(served, "unary_unary") as rpc:
+        ends.begun.get(timeout=PATIENCE)
+        rpc.cancel()
+        assert cut.wait(PATIENCE)
+
+
+def test_settings_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(TypeError, match="trust is True, False or a function"):
+        ServerInterceptor(trust="yes")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="base is a Context"):
+        ServerInterceptor(base=3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="metrics is a CollectorRegistry"):
+        ServerInterceptor(metrics="yes")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="timeout is above 0"):
+        ServerInterceptor(timeout=0.0)

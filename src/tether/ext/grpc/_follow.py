@@ -59,7 +59,7 @@ class _Channel(grpc.Channel):
         self._channel.__enter__()
         return self
 
-    def __exit__(self, *of: Any) -> bool | None:
+    def __exit__(self, *of: object) -> bool | None:
         return self._channel.__exit__(*of)
 
 

@@ -59,7 +59,7 @@ class Interceptor:
         self._counting = threading.Lock()
         self.metrics = None
         if metrics is not None:
-            from ._metrics import Expired, metrics_of  # noqa: PLC0415  if asked for
+            from ._metrics import Expired, metrics_of
 
             self.metrics = metrics_of(metrics, "server")
             metrics.register(Expired(self._expirations))

@@ -85,7 +85,7 @@ class Serving:
             raise
         return self
 
-    def __exit__(self, *of: Any) -> None:
+    def __exit__(self, *of: object) -> None:
         exc: BaseException | None = of[1]
         if isinstance(exc, GeneratorExit):
             self.over()  # gRPC has dropped the stream
@@ -120,7 +120,7 @@ class Serving:
     # -- its end ---------------------------------------------------------------
 
     def over(self) -> None:
-        """gRPC says that the call is over: the client, the server's stop, the time."""
+        """End it, since gRPC says that the call is over: the client, the server's stop, the time."""
         scope = self.scope
         if scope.deadline is not None and scope.remaining() < SLACK:
             node_cause = scope._cause if isinstance(scope._cause, Exception) else None

@@ -135,7 +135,7 @@ class TaskServed(Served):
     def __init__(self, methods: dict[str, Any], calls: AioServerInterceptor) -> None:
         self.calls = calls
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         super().__init__(self._do(self._start(methods)))
 
@@ -161,7 +161,7 @@ class TaskServed(Served):
         self.stop_bare(0)
         self._do(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._thread.join(PATIENCE)
         self._loop.close()
 
 
@@ -211,23 +211,48 @@ class Requests:
         self._queue.put(None)
 
 
+class Sent:
+    """A call that has been sent, and what its caller sees of it."""
+
+    def __init__(self, rpc: Any, *, many: bool) -> None:
+        self.rpc = rpc
+        self.cancel = rpc.cancel
+        self._many = many
+
+    def code(self) -> grpc.StatusCode:
+        """The status, once the call is over and all of it is read."""
+        if self._many:
+            # What says how it ended comes after the messages that nobody has read.
+            reading = threading.Thread(target=self._read, daemon=True)
+            reading.start()
+            reading.join(PATIENCE)
+        else:
+            over = threading.Event()
+            self.rpc.add_done_callback(lambda _: over.set())
+            over.wait(PATIENCE)
+        assert self.rpc.done()
+        code = self.rpc.code()
+        assert isinstance(code, grpc.StatusCode)
+        return code
+
+    def _read(self) -> None:
+        try:
+            for _ in self.rpc:
+                pass
+        except grpc.RpcError:
+            pass  # it is asked for by code()
+
+
 @contextmanager
-def begun(served: Served, kind: str, **options: Any) -> Iterator[Any]:
-    """A call that has been sent; gRPC's own object for it."""
+def begun(served: Served, kind: str, **options: Any) -> Iterator[Sent]:
+    """A call of the method that is called like its kind."""
     method = served.method(kind, kind)
     requests = Requests()
     argument: Any = requests if kind.startswith("stream") else b"one"
     start = method if kind.endswith("stream") else method.future
-    rpc = start(argument, **options)
+    sent = Sent(start(argument, **options), many=kind.endswith("stream"))
     try:
-        yield rpc
+        yield sent
     finally:
         requests.close()
-        rpc.cancel()
-
-
-def code_of(rpc: Any) -> grpc.StatusCode:
-    """The status that a caller sees, once the call is over."""
-    code = rpc.code()
-    assert isinstance(code, grpc.StatusCode)
-    return code
+        sent.cancel()

@@ -8,16 +8,24 @@ In a handler `tether.current()` is the call's scope: it has the caller's deadlin
 request id and the values that are believed, and ends when the caller cancels. A call
 made within it has what is left then, so a chain of services agrees on one end.
 
-`_serving` is one call in a server, `_threads` and `_tasks` how it gets there, and
-`_interceptor` their settings; `_outgoing` is what a call takes along, `_calls`,
-`_follow` and `_client_interceptors` who makes it. `_metrics` is loaded if asked for.
+A map, in the order in which to read it:
+
+    _status _counting            codes; what is counted of a call
+    _arrivals _trace             calls that wait for a handler; the trace of a caller
+    _call                        one call in a server: its context, its status
+    _requests _threads _tasks    how it gets there, in threads and in tasks
+    _interceptor                 the settings of both
+    _methods _outgoing           what a call takes along
+    _blocking _awaiting          call and stream, in threads and in tasks
+    _follow                      channels for code that knows no contexts
+    _metrics                     for prometheus_client; loaded if asked for
 
 gRPC has an event loop of its own in C, so uvloop makes no difference. A process that
 has used it must not fork and go on using it (its own rule): start servers after a fork.
 """
 
-from ._calls import call, call_async, stream, stream_async
-from ._client_interceptors import client_interceptors
+from ._awaiting import AsyncResponses, call_async, stream_async
+from ._blocking import Responses, call, stream
 from ._follow import follow
 from ._interceptor import Interceptor
 from ._status import ServerStopped
@@ -26,12 +34,13 @@ from ._threads import ServerInterceptor
 
 __all__ = [
     "AioServerInterceptor",
+    "AsyncResponses",
     "Interceptor",
+    "Responses",
     "ServerInterceptor",
     "ServerStopped",
     "call",
     "call_async",
-    "client_interceptors",
     "follow",
     "stream",
     "stream_async",

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import finalize
 
-from tether import Context, Scope, _clock, background
+from tether import Context, Scope, background
 from tether._checks import seconds_
-from tether._clock import INF
-from tether._timers import threads as timers
-from tether.wire import Inbound
+from tether.wire import TIMEOUT, Arrived, Inbound
 
+from ._arrivals import Arrival, Arrivals
+from ._counting import method_of
 from ._library import grpc
-from ._serving import Arrival, Method
 from ._status import ServerStopped
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from ._metrics import Metrics
+
 Trust: TypeAlias = bool | Callable[[Any], bool]
+
+# gRPC's own, which it rounds up by as much as 1 %, and what a caller of ours says.
+ACCEPTED = "grpc-timeout", TIMEOUT
 
 # How long after the contexts have ended the server gives up what is left of the calls.
 AFTERWARDS = 0.25
@@ -30,9 +33,11 @@ class Interceptor:
     """The settings of a server, and the context of each of its calls.
 
     `timeout` is the time in seconds that a call may take; a caller's deadline can only
-    shorten it, and is at most `max_timeout` where there is none. `trust`, True or a
-    function of gRPC's context, says whose values are believed. All contexts are derived
-    from `base`. `metrics` is a registry of prometheus_client, None for no metrics.
+    shorten it, and is at most `max_timeout` where there is none. A call with less than
+    5 ms is answered `DEADLINE_EXCEEDED` and not begun. The request id counts from
+    everybody; `trust`, True or a function of gRPC's context, says whose other values
+    are believed. All contexts are derived from `base`, and end with it. `metrics` is a
+    registry of prometheus_client, None for no metrics.
     """
 
     def __init__(
@@ -49,77 +54,64 @@ class Interceptor:
         if not isinstance(trust, bool) and not callable(trust):
             raise TypeError(f"trust is True, False or a function, not {trust!r}")
         self._trust = trust
-        self._inbound = Inbound(timeout, max_timeout, accepted=("grpc-timeout",))
-        self._base = background() if base is None else base
-        self.open: set[Scope] = set()
-        self._stopped = False
-        self._deadline = INF  # when a stop ends the calls: see _due
-        self.dropped: deque[Method] = deque()
-        self._expired: Counter[Method] = Counter()
-        self._counting = threading.Lock()
-        self.metrics = None
+        self._inbound = Inbound(timeout, max_timeout, accepted=ACCEPTED)
+        self._arrivals = Arrivals()
+        self.metrics: Metrics | None = None
         if metrics is not None:
-            from ._metrics import Expired, metrics_of
+            from ._metrics import metrics_of
 
             self.metrics = metrics_of(metrics, "server")
-            metrics.register(Expired(self._expirations))
+            self.metrics.arrivals.append(self._arrivals)
+        above = background() if base is None else base
+        self._serving = above.with_cancel()  # what a stop ends
+        finalize(self, self._serving.cancel)
 
     @property
-    def expired(self) -> int:
+    def waiting(self) -> int:
+        """How many calls have come and wait for their handler to begin.
+
+        More than a few for more than a moment: there are too few threads.
+        """
+        return self._arrivals.waiting().total()
+
+    @property
+    def dropped(self) -> int:
         """How many calls were over before their handler began, which then never ran.
 
-        They waited for a thread for too long, or came with nothing left. If it grows,
-        the server is asked for more than it has threads for.
+        They waited too long for a thread, or came with nothing left.
         """
-        return sum(self._expirations().values())
+        return self._arrivals.dropped().total()
 
-    def _expirations(self) -> dict[Method, int]:
-        with self._counting:
-            while self.dropped:
-                self._expired[self.dropped.popleft()] += 1
-            return dict(self._expired)
+    @property
+    def stopping(self) -> bool:
+        """Whether the server is told to stop, or the service."""
+        return self._serving.done()
 
     def arrival(self, details: Any, handler: Any) -> Arrival:
         """A call has come; its handler has not begun."""
-        service, _, name = details.method.lstrip("/").rpartition("/")
-        return Arrival((type_of(handler), service, name), self.dropped)
+        reads, writes = handler.request_streaming, handler.response_streaming
+        method = method_of(details.method, reads=reads, writes=writes)
+        return Arrival(self._arrivals, method)
 
-    def scope_of(
-        self, context: Any, headers: list[tuple[bytes, bytes]], label: str
-    ) -> Scope:
-        """The context of a call, not yet entered."""
+    def arrived(self, context: Any, headers: list[tuple[bytes, bytes]]) -> Arrived:
+        """What the caller says, as far as it is believed."""
         trust = self._trust
         trusted = trust if isinstance(trust, bool) else trust(context) is True
-        arrived = self._inbound.read(headers, trusted=trusted)
-        above = arrived.onto(self._base)
+        return self._inbound.read(headers, trusted=trusted)
+
+    def scope_of(self, arrived: Arrived, label: str) -> Scope:
+        """The context of a call, not yet entered."""
+        above = arrived.onto(self._serving)
         if arrived.timeout is None:
-            scope = above.with_cancel(label=label)
-        else:
-            scope = above.with_timeout(arrived.timeout, arrived.cause, label=label)
-        self.open.add(scope)
-        if self._stopped:  # asked afterwards: it may have missed the stop
-            scope.cancel(ServerStopped())
-        return scope
+            return above.with_cancel(label=label)
+        return above.with_timeout(arrived.timeout, arrived.cause, label=label)
 
     def end_calls_in(self, grace: float | None) -> float:
         """End the contexts after so many seconds; when the server may give up."""
         seconds = 0.0 if grace is None else max(0.0, seconds_("grace", grace))
-        self._deadline = _clock.now() + seconds
-        timers.add(self)
+        ending = background().with_timeout(seconds)
+        ending.after_func(lambda: self._serving.cancel(ServerStopped()))
         return seconds + AFTERWARDS
-
-    def _due(self) -> None:
-        # In the thread of the shared timers: a cancel waits for nothing.
-        self._stopped = True
-        for scope in [*self.open]:
-            scope.cancel(ServerStopped())
-
-
-def type_of(handler: Any) -> str:
-    """What go-grpc-prometheus calls the kind of a method."""
-    if handler.request_streaming:
-        return "bidi_stream" if handler.response_streaming else "client_stream"
-    return "server_stream" if handler.response_streaming else "unary"
 
 
 def handler_like(handler: Any, behavior: Any) -> grpc.RpcMethodHandler[Any, Any]:

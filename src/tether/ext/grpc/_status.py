@@ -1,8 +1,6 @@
-"""Status codes: of a context that ended, and as Go's metrics spell them."""
+"""Status codes: as gRPC's Python has them, and as Go's metrics spell them."""
 
 from __future__ import annotations
-
-from tether import DeadlineExceeded
 
 from ._library import grpc
 
@@ -14,15 +12,6 @@ class ServerStopped(Exception):
 
     def __init__(self, text: str = "the server is stopping") -> None:
         super().__init__(text)
-
-
-def code_of_end(error: BaseException) -> grpc.StatusCode:
-    """What is answered to a caller whose call ended with this error of a context."""
-    if isinstance(error, DeadlineExceeded):
-        return grpc.StatusCode.DEADLINE_EXCEEDED
-    if isinstance(error.__cause__, ServerStopped):
-        return grpc.StatusCode.UNAVAILABLE  # another server may be asked at once
-    return grpc.StatusCode.CANCELLED
 
 
 def code_set(code: object) -> grpc.StatusCode | None:

@@ -1,19 +1,32 @@
-"""AioServerInterceptor: for a server of grpc.aio, whose handlers are tasks."""
+"""AioServerInterceptor: for a server of grpc.aio, whose handlers are tasks.
+
+gRPC cancels the task in which it calls a handler, once, rudely, and a little after our
+own deadline. So the handler runs in a task of its own: gRPC's cancel is only told to
+the context, which interrupts the handler as it always does, and gRPC's task waits until
+the handler has obeyed. (Dropped: to translate the cancel inside of gRPC's own task. It
+strikes the future that is awaited, so it cannot be kept from a clean-up that runs since
+our deadline.)
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import wraps
+from contextlib import aclosing
+from functools import partial, wraps
 from typing import Any, final
 
-from tether import ContextError
+from tether._loops import call_soon
+from tether._outlast import outlasting
 
+from ._arrivals import Arrival
+from ._call import CUT_OFF, Call
 from ._interceptor import Interceptor, behavior_of, handler_like
 from ._library import grpc
-from ._serving import Arrival, Serving
 from ._threads import in_a_thread
+
+_END: Any = object()
 
 
 @final
@@ -23,9 +36,9 @@ class AioServerInterceptor(Interceptor, grpc.aio.ServerInterceptor):
         server = grpc.aio.server(interceptors=[AioServerInterceptor(timeout=30.0)])
 
     It ends at the caller's deadline, when the caller cancels or is gone, and when the
-    server stops, and interrupts the handler. gRPC's own cancel of the handler's task
-    becomes the end of the context, so what the handler sees is one interruption, and
-    the cause beside it. See `Interceptor` for the arguments.
+    server stops, and interrupts the handler, once, in its current `await`. Handlers
+    that are plain functions run in threads, as gRPC has it. See `Interceptor` for the
+    arguments.
     """
 
     async def intercept_service(
@@ -37,15 +50,12 @@ class AioServerInterceptor(Interceptor, grpc.aio.ServerInterceptor):
             return None
         arrival = self.arrival(handler_call_details, handler)
         behavior = behavior_of(handler)
-        serve: Any
-        # grpc.aio asks what kind of function it has, so ours is of the same kind.
+        # gRPC asks what kind of function it has, so ours is of the same kind.
         if inspect.isasyncgenfunction(behavior):
-            serve = self._stream(arrival, behavior, handler.request_streaming)
-        elif inspect.iscoroutinefunction(behavior):
-            serve = self._coroutine(arrival, behavior, handler)
-        else:
-            return in_a_thread(self, arrival, handler)
-        return handler_like(handler, serve)
+            return handler_like(handler, self._stream(arrival, behavior, handler))
+        if inspect.iscoroutinefunction(behavior):
+            return handler_like(handler, self._coroutine(arrival, behavior, handler))
+        return _plain(self, arrival, handler)
 
     async def stop(self, server: grpc.aio.Server, grace: float | None) -> None:
         """Stop the server; after `grace` seconds the calls end, with `UNAVAILABLE`.
@@ -60,45 +70,132 @@ class AioServerInterceptor(Interceptor, grpc.aio.ServerInterceptor):
         reads = handler.request_streaming
         writes = handler.response_streaming  # with context.write()
 
-        @wraps(behavior)
-        async def answer(request: Any, context: Any) -> Any:
-            call = Serving(self, arrival, context)
+        async def answered(call: Call, request: Any, context: Any) -> Any:
             try:
                 with call:
-                    got = _requests(call, request) if reads else call.received(request)
-                    response = await call.watched(behavior(got, context))
+                    got = _Requests(call, request) if reads else call.received(request)
+                    response = await behavior(got, context)
                     return response if writes else call.sent(response)
-            except ContextError as exc:
-                await _end(call, exc, context)
+            except Exception as exc:
+                await _refuse(call, context, exc)
+
+        @wraps(behavior)
+        async def answer(request: Any, context: Any) -> Any:
+            call = Call(self, arrival, context)
+            return await outlasting(answered(call, request, context), call.over)
 
         return answer
 
-    def _stream(self, arrival: Arrival, behavior: Any, reads: bool) -> Any:
-        @wraps(behavior)
-        async def answers(request: Any, context: Any) -> AsyncIterator[Any]:
-            call = Serving(self, arrival, context)
+    def _stream(self, arrival: Arrival, behavior: Any, handler: Any) -> Any:
+        reads = handler.request_streaming
+
+        async def fill(
+            out: asyncio.Queue[Any], call: Call, request: Any, context: Any
+        ) -> None:
             try:
                 with call:
-                    got = _requests(call, request) if reads else call.received(request)
-                    responses = behavior(got, context)
-                    while True:
-                        try:
-                            response = await call.watched(anext(responses))
-                        except StopAsyncIteration:
-                            break
-                        yield call.sent(response)
-            except ContextError as exc:
-                await _end(call, exc, context)
+                    got = _Requests(call, request) if reads else call.received(request)
+                    async with aclosing(behavior(got, context)) as responses:
+                        async for response in responses:
+                            out.put_nowait(call.sent(response))
+                            await out.join()  # until the next one is asked for
+            except Exception as exc:
+                await _refuse(call, context, exc)
+            finally:
+                out.put_nowait(_END)
+
+        @wraps(behavior)
+        async def answers(request: Any, context: Any) -> AsyncIterator[Any]:
+            call = Call(self, arrival, context)
+            # If gRPC is canceled while it sends, it drops this generator.
+            context.add_done_callback(lambda _: call.over())
+            out: asyncio.Queue[Any] = asyncio.Queue()
+            filling = asyncio.ensure_future(fill(out, call, request, context))
+            try:
+                while (response := await out.get()) is not _END:
+                    yield response
+                    out.task_done()
+            except BaseException:
+                call.over()
+                raise
+            finally:
+                await outlasting(_end_of(filling), call.over)
+            await filling
 
         return answers
 
 
-async def _end(call: Serving, exc: ContextError, context: Any) -> None:
-    if call.ended_by_grpc:  # there is nobody to answer
-        raise asyncio.CancelledError from exc
-    await context.abort(*call.answer(exc))
+async def _refuse(call: Call, context: Any, exc: Exception) -> None:
+    """Answer a call whose handler ended with `exc`, if that is from a context."""
+    status = call.status(exc)
+    if status is None:
+        raise exc
+    if call.gone:
+        raise asyncio.CancelledError from exc  # for which gRPC has an ear
+    await context.abort(*status)
 
 
-async def _requests(call: Serving, requests: Any) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield call.received(request)
+async def _end_of(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # it has been looked at
+
+
+@final
+class _Requests:
+    """The requests of a stream, up to its end; raises if that was no end."""
+
+    def __init__(self, call: Call, requests: Any) -> None:
+        self._call = call
+        self._requests = aiter(requests)
+
+    def __aiter__(self) -> _Requests:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            request = await anext(self._requests)
+        except StopAsyncIteration:
+            await self._call.scope.wait_async(CUT_OFF)
+            self._call.scope.check()
+            raise
+        return self._call.received(request)
+
+
+# -- plain functions -----------------------------------------------------------------
+
+
+def _plain(owner: Interceptor, arrival: Arrival, handler: Any) -> Any:
+    """A handler that runs in a thread, and hears what the task of its call hears."""
+    task = asyncio.current_task()
+    assert task is not None
+    return in_a_thread(owner, arrival, handler, partial(_Context, task))
+
+
+@final
+class _Context:
+    """GRPC's context for plain functions, which tells less than that of threads."""
+
+    def __init__(self, task: asyncio.Task[Any], context: Any) -> None:
+        self._task = task
+        self._context = context
+        self._code: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def add_callback(self, callback: Callable[[], object]) -> bool:
+        add = self._task.add_done_callback
+        call_soon(self._task.get_loop(), lambda: add(lambda _: callback()))
+        return True
+
+    def code(self) -> Any:
+        return self._code
+
+    def set_code(self, code: Any) -> None:
+        self._code = code
+        self._context.set_code(code)
+
+    def abort(self, code: Any, *more: Any) -> None:
+        self._code = code
+        self._context.abort(code, *more)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, update_wrapper
 from typing import Any, final
 
-from tether import ContextError
-
+from ._arrivals import Arrival
+from ._call import Call
 from ._interceptor import Interceptor, behavior_of, handler_like
 from ._library import grpc
-from ._serving import Arrival, Serving
+from ._requests import Requests
 
 
 @final
@@ -47,69 +47,80 @@ class ServerInterceptor(Interceptor, grpc.ServerInterceptor):
         return server.stop(self.end_calls_in(grace))
 
 
-def in_a_thread(owner: Interceptor, arrival: Arrival, handler: Any) -> Any:
-    """A handler that gives the function of another one its context."""
-    serve = _stream if handler.response_streaming else _unary
-    reads = handler.request_streaming
-    behavior = behavior_of(handler)
-    return handler_like(handler, partial(serve, owner, arrival, behavior, reads))
-
-
-def _unary(
+def in_a_thread(
     owner: Interceptor,
     arrival: Arrival,
-    behavior: Any,
-    reads: bool,
-    request: Any,
-    context: Any,
+    handler: Any,
+    adapt: Callable[[Any], Any] = lambda context: context,
 ) -> Any:
-    call = Serving(owner, arrival, context)
-    try:
-        with call:
-            _listen(call, context)
-            got = _requests(call, request, context) if reads else call.received(request)
-            return call.sent(behavior(got, context))
-    except ContextError as exc:
-        context.abort(*call.answer(exc))
+    """A handler that gives the function of another one its context.
+
+    `adapt` makes gRPC's context one with `add_callback()` and `code()`.
+    """
+    behavior = behavior_of(handler)
+    served = _Served(owner, arrival, behavior, handler.request_streaming, adapt)
+    serve = partial(served.stream if handler.response_streaming else served.unary)
+    update_wrapper(serve, behavior)  # gRPC looks for attributes of it
+    return handler_like(handler, serve)
 
 
-def _stream(
-    owner: Interceptor,
-    arrival: Arrival,
-    behavior: Any,
-    reads: bool,
-    request: Any,
-    context: Any,
-) -> Iterator[Any]:
-    call = Serving(owner, arrival, context)
-    try:
-        with call:
-            _listen(call, context)
-            got = _requests(call, request, context) if reads else call.received(request)
-            for response in behavior(got, context):
-                call.scope.check()
-                yield call.sent(response)
-                call.scope.check()
-    except ContextError as exc:
-        context.abort(*call.answer(exc))
+@final
+class _Served:
+    """The function of a handler, with the context of one call around it."""
 
+    def __init__(
+        self,
+        owner: Interceptor,
+        arrival: Arrival,
+        behavior: Any,
+        reads: bool,
+        adapt: Callable[[Any], Any],
+    ) -> None:
+        self._owner = owner
+        self._arrival = arrival
+        self._behavior = behavior
+        self._reads = reads
+        self._adapt = adapt
 
-def _listen(call: Serving, context: Any) -> None:
-    if context.add_callback(call.over) is False:
-        call.over()
-
-
-def _requests(call: Serving, requests: Any, context: Any) -> Iterator[Any]:
-    """The requests of a stream; the wait for the next one ends with the context."""
-    # Nothing but a cancel of the whole call wakes a thread that waits for a request.
-    while True:
+    def unary(self, request: Any, context: Any) -> Any:
+        context = self._adapt(context)
+        call = Call(self._owner, self._arrival, context)
         try:
-            with call.scope.interrupting(context.cancel):
-                request = next(requests)
-        except StopIteration:
-            return
-        except grpc.RpcError as exc:
-            call.over()
-            call.scope.check()
-            raise AssertionError from exc
-        yield call.received(request)
+            with call:
+                got = self._begin(call, request, context)
+                return call.sent(self._behavior(got, context))
+        except Exception as exc:
+            _refuse(call, context, exc)
+
+    def stream(self, request: Any, context: Any) -> Iterator[Any]:
+        context = self._adapt(context)
+        call = Call(self._owner, self._arrival, context)
+        try:
+            with call:
+                got = self._begin(call, request, context)
+                for response in self._behavior(got, context):
+                    call.scope.check()
+                    yield call.sent(response)
+                    call.scope.check()
+        except Exception as exc:
+            _refuse(call, context, exc)
+
+    def _begin(self, call: Call, request: Any, context: Any) -> Any:
+        """What the handler is to be given in place of `request`."""
+        if context.add_callback(call.over) is False:
+            call.over()  # it had been before
+        call.scope.check()
+        return Requests(call, request) if self._reads else call.received(request)
+
+
+def _refuse(call: Call, context: Any, exc: Exception) -> None:
+    """Answer a call whose handler ended with `exc`, if that is from a context."""
+    status = call.status(exc)
+    if status is None:
+        raise exc
+    if isinstance(context, grpc.ServicerContext):
+        context.abort(*status)
+    # On a server of tasks abort() may fail when the call is over, and what is returned
+    # with such a code is not sent.
+    context.set_code(status[0])
+    context.set_details(status[1])

@@ -207,6 +207,9 @@ class Requests:
             raise StopIteration
         return item
 
+    def put(self, request: bytes) -> None:
+        self._queue.put(request)
+
     def close(self) -> None:
         self._queue.put(None)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
+from opentelemetry import propagate, trace  # noqa: F401
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -17,6 +21,7 @@ from tests.ext.grpc_serving import (
     KINDS,
     PATIENCE,
     Ends,
+    Requests,
     Sent,
     Served,
     begun,
@@ -49,6 +54,14 @@ def ends() -> Ends:
 @pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
+
+
+@pytest.fixture(autouse=True)
+def no_complaint_of_grpc(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which gRPC had an error to log."""
+    yield
+    bad = [r for r in caplog.get_records("call") if r.levelno >= logging.WARNING]
+    assert not bad, [record.getMessage() for record in bad]
 
 
 @pytest.fixture(params=FLAVORS)
@@ -320,6 +333,239 @@ def test_a_canceled_call_ends_what_a_thread_of_it_waits_for(ends: Ends) -> None:
         ends.begun.get(timeout=PATIENCE)
         rpc.cancel()
         assert cut.wait(PATIENCE)
+
+
+# -- what handlers may do -----------------------------------------------------------------
+
+
+def echo(requests: Iterator[bytes], _: object) -> Iterator[bytes]:
+    for request in requests:
+        yield request.upper()
+
+
+async def echo_in_a_task(requests: AsyncIterator[bytes], _: object) -> Any:
+    async for request in requests:
+        yield request.upper()
+
+
+async def echo_by_hand(_: object, sc: Any) -> None:
+    while (request := await sc.read()) is not grpc.aio.EOF:
+        await sc.write(request.upper())
+
+
+def bidi(function: Any) -> dict[str, Any]:
+    return {"Echo": grpc.stream_stream_rpc_method_handler(function)}
+
+
+@pytest.mark.parametrize(
+    ("flavor", "function"),
+    [
+        ("threads", echo),
+        ("tasks", echo),
+        ("tasks", echo_in_a_task),
+        ("tasks", echo_by_hand),
+    ],
+    ids=["threads", "plain", "tasks", "by-hand"],
+)
+def test_messages_come_through_as_they_were(
+    flavor: str, function: Any, registry: CollectorRegistry
+) -> None:
+    words = [b"word %d" % n for n in range(50)]
+    with serving(flavor, bidi(function), metrics=registry) as served:
+        method = served.method("Echo", "stream_stream")
+        assert [*method(iter(words))] == [word.upper() for word in words]
+    if function is not echo_by_hand:  # which goes past us
+        method = "Echo", "shop.Stock", "bidi_stream"
+        found = samples(registry)
+        assert found["grpc_server_msg_received_total", *method] == 50
+        assert found["grpc_server_msg_sent_total", *method] == 50
+        assert found["grpc_server_handled_total", "OK", *method] == 1
+
+
+def impatient(requests: Iterator[bytes], _: object) -> Iterator[bytes]:
+    yield next(requests)
+    with pytest.raises(DeadlineExceeded), current().with_timeout(0.01):
+        next(requests)
+    yield b"nothing"
+    yield next(requests)
+
+
+async def impatient_in_a_task(requests: AsyncIterator[bytes], _: object) -> Any:
+    yield await anext(requests)
+    with pytest.raises(DeadlineExceeded):
+        with current().with_timeout(0.01):
+            await anext(requests)
+    yield b"nothing"
+    yield await anext(requests)
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_request_that_comes_after_a_wait_was_given_up_is_the_next_one(
+    flavor: str,
+) -> None:
+    sending = Requests()
+    methods = bidi(impatient), bidi(impatient_in_a_task)
+    with serving(flavor, *methods) as served:
+        answers = served.method("Echo", "stream_stream")(sending, timeout=PATIENCE)
+        assert next(answers) == b"one"
+        assert next(answers) == b"nothing"
+        sending.put(b"two")
+        assert next(answers) == b"two"
+        sending.close()
+        assert [*answers] == []
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_stream_whose_client_leaves_while_it_sends_is_closed(flavor: str) -> None:
+    closed: queue.Queue[BaseException | None] = queue.Queue()
+
+    def pour(_: object, sc: object) -> Iterator[bytes]:
+        ctx = current()
+        try:
+            while True:
+                yield b"x" * 100_000  # more than the client takes
+        finally:
+            closed.put(ctx.err())
+
+    async def pour_in_a_task(_: object, sc: object) -> Any:
+        ctx = current()
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            await asyncio.sleep(0)
+            closed.put(ctx.err())
+
+    methods = (
+        {"Pour": grpc.unary_stream_rpc_method_handler(pour)},
+        {"Pour": grpc.unary_stream_rpc_method_handler(pour_in_a_task)},
+    )
+    with serving(flavor, *methods) as served:
+        rpc = served.method("Pour", "unary_stream")(b"")
+        next(rpc)
+        rpc.cancel()
+        assert isinstance(closed.get(timeout=PATIENCE), Canceled | None)
+
+
+def test_a_handler_is_interrupted_once_though_grpc_cancels_it_too(ends: Ends) -> None:
+    cleaned: queue.Queue[str] = queue.Queue()
+
+    async def tidy(_: object, sc: object) -> bytes:
+        with current().with_timeout(PATIENCE) as inner:
+            ends.begin()
+            try:
+                await inner.sleep_async(PATIENCE)
+            finally:
+                try:
+                    await asyncio.sleep(0.1)
+                    cleaned.put("whole")
+                except asyncio.CancelledError:
+                    cleaned.put("interrupted")
+                    raise
+        return b""
+
+    methods = handlers(unary_unary=tidy)
+    with serving("tasks", methods) as served:
+        for _ in range(5):
+            with begun(served, "unary_unary", timeout=0.05):
+                assert cleaned.get(timeout=PATIENCE) == "whole"
+            with begun(served, "unary_unary", timeout=PATIENCE) as rpc:
+                ends.begun.get(timeout=PATIENCE)
+                ends.begun.get(timeout=PATIENCE)
+                rpc.cancel()
+                assert cleaned.get(timeout=PATIENCE) == "whole"
+
+
+def test_a_plain_function_on_a_server_of_tasks_hears_that_its_client_has_left(
+    ends: Ends,
+) -> None:
+    with serving("tasks", thread_methods(ends)) as served:
+        for kind in KINDS:
+            with begun(served, kind, timeout=PATIENCE) as rpc:
+                ends.begun.get(timeout=PATIENCE)
+                rpc.cancel()
+                err, cause = ends.ended.get(timeout=PATIENCE)
+            assert isinstance(err, Canceled)
+            assert isinstance(cause, ClientDisconnected)
+
+
+def test_the_code_of_a_plain_function_on_a_server_of_tasks_is_counted(
+    registry: CollectorRegistry,
+) -> None:
+    with serving("tasks", handlers(No=refuse), metrics=registry) as served:
+        with pytest.raises(grpc.RpcError) as caught:
+            served.method("No")(b"")
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    no = "NotFound", "No", "shop.Stock", "unary"
+    assert samples(registry)["grpc_server_handled_total", *no] == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_service_that_stops_ends_its_calls_and_begins_no_more(
+    flavor: str, kind: str, ends: Ends
+) -> None:
+    service = background().with_cancel()
+    methods = thread_methods(ends), task_methods(ends)
+    with serving(flavor, *methods, base=service) as served:
+        with begun(served, kind) as rpc:
+            ends.begun.get(timeout=PATIENCE)
+            service.cancel()
+            assert rpc.code() is grpc.StatusCode.UNAVAILABLE
+            assert rpc.rpc.details() == "the server is stopping"
+        with begun(served, kind) as late:
+            assert late.code() is grpc.StatusCode.UNAVAILABLE
+    assert ends.begun.empty()
+    assert served.calls.dropped == 1
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_method_that_is_not_there_is_answered_as_ever(flavor: str) -> None:
+    with serving(flavor, handlers(Get=say_who)) as served:
+        with pytest.raises(grpc.RpcError) as caught:
+            served.method("Got")(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_calls_that_wait_for_a_thread_are_seen(registry: CollectorRegistry) -> None:
+    free, busy = threading.Event(), threading.Event()
+
+    def hold(request: bytes, _: object) -> bytes:
+        busy.set()
+        free.wait(PATIENCE)
+        return b""
+
+    with serving("threads", handlers(Hold=hold), workers=1, metrics=registry) as served:
+        sent = [served.method("Hold").future(b"") for _ in range(4)]
+        assert busy.wait(PATIENCE)
+        with background().with_timeout(PATIENCE) as patience:
+            while served.calls.waiting < 3:
+                patience.sleep(0.002)
+        waiting = "grpc_server_waiting", "Hold", "shop.Stock", "unary"
+        assert samples(registry)[waiting] == 3
+        free.set()
+        for rpc in sent:
+            rpc.result(PATIENCE)
+        assert served.calls.waiting == served.calls.dropped == 0
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_handler_belongs_to_the_trace_of_its_caller(flavor: str) -> None:
+    def trace_of(_: object, sc: object) -> bytes:
+        span = trace.get_current_span().get_span_context()
+        return f"{span.trace_id:032x} {span.span_id:016x}".encode()
+
+    async def trace_in_a_task(request: object, sc: object) -> bytes:
+        return trace_of(request, sc)
+
+    sent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    metadata = [("traceparent", f"00-{sent[0]}-{sent[1]}-01")]
+    methods = handlers(Get=trace_of), handlers(Get=trace_in_a_task)
+    with serving(flavor, *methods) as served:
+        answer = served.method("Get")(b"", metadata=metadata)
+        nothing = served.method("Get")(b"")
+    assert answer.decode().split() == [*sent]
+    assert set(nothing.decode()) == {"0", " "}
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:

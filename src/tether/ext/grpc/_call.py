@@ -33,10 +33,10 @@ T = TypeVar("T")
 # A caller tells of its deadline by a cancel, which comes some milliseconds before ours;
 # and 1 % of it before, as gRPC rounds it up, if the caller is none of ours.
 SLACK = 0.02
-# gRPC shows a stream of requests that was cut off by a cancel as one that has ended, and
-# tells of the cancel afterwards: after 0.02 to 1 ms when measured. No other sign there
-# is, and a handler would take half an upload for a whole one. So the end of a stream is
-# believed after so many seconds.
+# gRPC shows a stream of requests that a cancel has cut off as one that has ended, and
+# tells of the cancel afterwards: 0.02 to 1 ms after it, when measured. There is no other
+# sign, and a handler would take half of an upload for all of it. So the end of a stream
+# is believed after so many seconds.
 CUT_OFF = 0.005
 FOREVER = 1e9  # a thread's time_remaining() without a deadline: 292 billion years
 GONE = "the client canceled the call or is gone, or the server was stopped"

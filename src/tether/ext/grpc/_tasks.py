@@ -137,29 +137,47 @@ async def _refuse(call: Call, context: Any, exc: Exception) -> None:
 
 async def _end_of(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
+    _look_at(task)
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Or asyncio complains of an exception that nobody has looked at."""
     if not task.cancelled():
-        task.exception()  # it has been looked at
+        task.exception()
 
 
 @final
 class _Requests:
-    """The requests of a stream, up to its end; raises if that was no end."""
+    """The requests of a stream, up to its end; raises if that was no end.
+
+    A wait for the next one may be given up, by a budget of the handler: what comes then
+    is the next one's. gRPC's own iterator is over after that, as if nothing more came.
+    """
 
     def __init__(self, call: Call, requests: Any) -> None:
         self._call = call
-        self._requests = aiter(requests)
+        self._requests = requests
+        self._next: asyncio.Task[Any] | None = None
 
     def __aiter__(self) -> _Requests:
         return self
 
     async def __anext__(self) -> Any:
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._read())
+            self._next.add_done_callback(_look_at)
+        await asyncio.wait([self._next])
+        done, self._next = self._next, None
         try:
-            request = await anext(self._requests)
+            request = done.result()
         except StopAsyncIteration:
             await self._call.scope.wait_async(CUT_OFF)
             self._call.scope.check()
             raise
         return self._call.received(request)
+
+    async def _read(self) -> Any:
+        return await anext(self._requests)
 
 
 # -- plain functions -----------------------------------------------------------------

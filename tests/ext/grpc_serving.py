@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
+from tests.loops import Run
 from tether import Context, current
 from tether.ext.grpc import AioServerInterceptor, ServerInterceptor
 
@@ -93,6 +99,42 @@ def task_methods(ends: Ends) -> dict[str, Any]:
     }
 
 
+Told: TypeAlias = queue.Queue[tuple[Context, float]]
+
+
+def telling(told: Told) -> dict[str, Any]:
+    """Handlers that answer at once, and tell of their contexts and what is left."""
+
+    def unary(request: Any, _: object) -> bytes:
+        told.put((current(), current().remaining()))
+        for _more in request:
+            pass
+        return b"whole"
+
+    def stream(request: Any, sc: object) -> Iterator[bytes]:
+        yield b"whole"
+        yield unary(request, sc)
+
+    return {
+        "unary_unary": grpc.unary_unary_rpc_method_handler(unary),
+        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
+        "stream_unary": grpc.stream_unary_rpc_method_handler(unary),
+        "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
+    }
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
+    """What a scrape finds: the name and the labels, in their order, to the value."""
+    text = generate_latest(registry).decode()
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): (
+            sample.value
+        )
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 class Served:
     """A server that runs, and a channel to it."""
 
@@ -129,14 +171,53 @@ class ThreadServed(Served):
         self.pool.shutdown()
 
 
+# gRPC hands what it has for one loop to another one that runs, and cannot take it back
+# when that is closed. So these are never closed.
+
+
+@cache
+def loop_of_servers() -> asyncio.AbstractEventLoop:
+    """A loop that runs in a thread."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
+
+
+@cache
+def loop_of_clients(kind: str) -> asyncio.AbstractEventLoop:
+    """A loop of one of the kinds of `tests.loops`."""
+    return Run(kind).new_loop()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """As `Run`, on a loop that stays."""
+
+    kind: str
+
+    def __call__(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        complaints: list[dict[str, Any]] = []
+        loop = loop_of_clients(self.kind)
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        loop.run_until_complete(main())
+        loop.run_until_complete(self._settle())
+        assert not complaints
+
+    async def _settle(self) -> None:
+        """Wait for gRPC's own tasks, and for what is closed by a task when dropped."""
+        gc.collect(1)
+        while left := asyncio.all_tasks() - {asyncio.current_task()}:
+            done, _ = await asyncio.wait(left, timeout=PATIENCE)
+            assert done, f"still running on the loop: {left}"
+            await asyncio.sleep(0)
+
+
 class TaskServed(Served):
-    """A server of tasks, with its loop in a thread."""
+    """A server of tasks."""
 
     def __init__(self, methods: dict[str, Any], calls: AioServerInterceptor) -> None:
         self.calls = calls
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
+        self._loop = loop_of_servers()
         super().__init__(self._do(self._start(methods)))
 
     def _do(self, coroutine: Any) -> Any:
@@ -159,10 +240,6 @@ class TaskServed(Served):
     def close(self) -> None:
         self.channel.close()
         self.stop_bare(0)
-        self._do(self._loop.shutdown_asyncgens())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
 
 
 def _handlers(methods: dict[str, Any]) -> grpc.GenericRpcHandler:

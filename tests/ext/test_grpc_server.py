@@ -13,8 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from opentelemetry import propagate, trace  # noqa: F401
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client import CollectorRegistry
 
 from tests.ext.grpc_serving import (
     FLAVORS,
@@ -25,6 +24,7 @@ from tests.ext.grpc_serving import (
     Sent,
     Served,
     begun,
+    samples,
     serving,
     task_methods,
     thread_methods,
@@ -60,8 +60,11 @@ def registry() -> CollectorRegistry:
 def no_complaint_of_grpc(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail a test in which gRPC had an error to log."""
     yield
-    bad = [r for r in caplog.get_records("call") if r.levelno >= logging.WARNING]
-    assert not bad, [record.getMessage() for record in bad]
+    said = [r for r in caplog.get_records("call") if r.name.startswith("grpc")]
+    bad = [r.getMessage() for r in said if r.levelno >= logging.WARNING]
+    # With or without us, when a client leaves while something is sent to it.
+    bad = [text for text in bad if not text.startswith("ExecuteBatchError raised in")]
+    assert not bad
 
 
 @pytest.fixture(params=FLAVORS)
@@ -71,18 +74,6 @@ def served(
     methods = thread_methods(ends), task_methods(ends)
     with serving(request.param, *methods, metrics=registry) as server:
         yield server
-
-
-def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
-    """What a scrape finds: the name and the labels, in their order, to the value."""
-    text = generate_latest(registry).decode()
-    return {
-        (sample.name, *(value for _, value in sorted(sample.labels.items()))): (
-            sample.value
-        )
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 def handled(registry: CollectorRegistry, code: str, kind: str) -> float:
@@ -104,7 +95,7 @@ def test_the_deadline_of_the_caller_ends_the_context_of_the_call(
 ) -> None:
     with begun(served, kind, timeout=0.3) as rpc:
         ctx = ends.begun.get(timeout=PATIENCE)
-        assert ctx.remaining() < 0.3
+        assert ctx.remaining() < 0.31  # gRPC rounds up what it sends
         assert rpc.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     err, cause = ends.ended.get(timeout=PATIENCE)
     assert isinstance(err, DeadlineExceeded)
@@ -207,7 +198,8 @@ def test_a_handler_of_a_thread_has_its_context_on_a_server_of_either_kind(
 
 def say_who(_: object, sc: object) -> bytes:
     ctx = current()
-    return f"{ctx.value(REQUEST_ID)} {ctx.value(TENANT)} {ctx.label}".encode()
+    ident, tenant = ctx.value(REQUEST_ID), ctx.value(TENANT)
+    return f"{ident} {tenant} {ctx.label}".encode()
 
 
 async def say_who_in_a_task(request: object, sc: object) -> bytes:
@@ -436,7 +428,7 @@ def test_a_stream_whose_client_leaves_while_it_sends_is_closed(flavor: str) -> N
             await asyncio.sleep(0)
             closed.put(ctx.err())
 
-    methods = (
+    methods: tuple[dict[str, Any], dict[str, Any]] = (
         {"Pour": grpc.unary_stream_rpc_method_handler(pour)},
         {"Pour": grpc.unary_stream_rpc_method_handler(pour_in_a_task)},
     )

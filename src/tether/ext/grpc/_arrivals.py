@@ -11,6 +11,8 @@ import threading
 from collections import Counter, deque
 from typing import final
 
+from tether import _clock
+
 from ._counting import Method
 
 
@@ -40,11 +42,12 @@ class Arrivals:
 class Arrival:
     """One of them; if it is collected before it has begun, it is dropped."""
 
-    __slots__ = ("_all", "method")
+    __slots__ = ("_all", "at", "method")
 
     def __init__(self, everyone: Arrivals, method: Method) -> None:
         self._all = everyone
         self.method = method
+        self.at = _clock.now()
         everyone._waiting[id(self)] = method
 
     def begin(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar, final
 
-from tether import Context
+from tether import Context, Scope
 from tether._loops import call_soon
 
 from ._counting import NOBODY
@@ -15,6 +16,7 @@ from ._outgoing import Outgoing
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 ONE = grpc.aio.UnaryUnaryMultiCallable, grpc.aio.StreamUnaryMultiCallable
 MANY = grpc.aio.UnaryStreamMultiCallable, grpc.aio.StreamStreamMultiCallable
@@ -63,10 +65,24 @@ def stream_async(
 
 def begun(out: Outgoing) -> Any:
     """A call that has been sent off."""
+    over = None
+    if isinstance(out.request, AsyncIterable):
+        over = out.ctx.with_cancel()
+        out.request = _until(over, out.request)
     rpc = out.send(out.method, lambda pairs: grpc.aio.Metadata(*pairs))
+    if over is not None:
+        rpc.add_done_callback(lambda _: over.cancel())
     if out.counts is not NOBODY:
         rpc.add_done_callback(lambda rpc: out.handled(_at_once(rpc.code())))
     return rpc
+
+
+async def _until(over: Scope, requests: AsyncIterable[T]) -> AsyncIterator[T]:
+    # In gRPC's task for them, which would wait for the next one for ever if the call
+    # ends by itself meanwhile.
+    with over:
+        async for request in requests:
+            yield request
 
 
 @final
@@ -79,16 +95,18 @@ class AsyncResponses(Generic[R]):
     def __init__(self, out: Outgoing, rpc: Any) -> None:
         self._out = out
         self._rpc = rpc
-        self._responses = aiter(rpc)
+        self._responses: Any = None  # it may be read with read() instead
         # On the wire it ends with the context even while nobody waits for a response.
-        loop = asyncio.get_running_loop()
-        self._stop = out.ctx.after_func(lambda: call_soon(loop, rpc.cancel))
+        self._cancel = partial(call_soon, asyncio.get_running_loop(), rpc.cancel)
+        self._stop = out.ctx.after_func(self._cancel)
 
     def __aiter__(self) -> AsyncIterator[R]:
         return self
 
     async def __anext__(self) -> R:
         out = self._out
+        if self._responses is None:
+            self._responses = aiter(self._rpc)
         try:
             with out.ctx.with_cancel():
                 response: R = await anext(self._responses)
@@ -115,6 +133,7 @@ class AsyncResponses(Generic[R]):
 
     def __del__(self) -> None:
         self._stop()
+        self._cancel()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._rpc, name)

@@ -14,7 +14,7 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from tether import ClientDisconnected, ContextError, DeadlineExceeded, Scope
+from tether import ClientDisconnected, ContextError, DeadlineExceeded, Scope, _clock
 from tether._behalf import tells_of
 from tether._clock import INF
 from tether.wire import CallerTimeout, format_grpc_timeout
@@ -34,7 +34,7 @@ T = TypeVar("T")
 # and 1 % of it before, as gRPC rounds it up, if the caller is none of ours.
 SLACK = 0.02
 # gRPC shows a stream of requests that a cancel has cut off as one that has ended, and
-# tells of the cancel afterwards: 0.02 to 1 ms after it, when measured. There is no other
+# tells of the cancel afterwards: 0.02 to 1 ms later, when measured. There is no other
 # sign, and a handler would take half of an upload for all of it. So the end of a stream
 # is believed after so many seconds.
 CUT_OFF = 0.005
@@ -59,8 +59,10 @@ class Call:
         self._counts: Counts = NOBODY
         self.gone = False  # gRPC has said that there is nobody to answer
         left = context.time_remaining()
-        if left is not None and left > FOREVER:
+        if left is None or left > FOREVER:
             left = None
+        else:
+            left += _clock.now() - arrival.at  # what it had when it came
         self._slack = SLACK if left is None else SLACK + left / 100
         metadata = [*(context.invocation_metadata() or ())]
         self._trace = _trace.within(metadata)
@@ -68,7 +70,7 @@ class Call:
         if arrived.cause is not None:
             left = arrived.timeout  # that is the caller's, and exact
         _, service, name = arrival.method
-        self.scope: Scope = owner.scope_of(arrived, f"/{service}/{name}")
+        self.scope: Scope = owner.scope_of(arrived, arrival.at, f"/{service}/{name}")
         if owner.metrics is not None:
             self._counts = owner.metrics.begin(arrival.method, left)
 

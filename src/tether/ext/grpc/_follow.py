@@ -42,6 +42,9 @@ def follow(channel: C, *, metrics: CollectorRegistry | None = None) -> C:
         from ._metrics import metrics_of
 
         counting = metrics_of(metrics, "client")
+    if isinstance(channel, _Channel | _AioChannel):
+        counting = counting or channel._metrics
+        channel = channel._channel  # not twice
     if isinstance(channel, grpc.Channel):
         return _Channel(channel, counting)
     if isinstance(channel, grpc.aio.Channel):

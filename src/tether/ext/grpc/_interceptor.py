@@ -32,12 +32,12 @@ AFTERWARDS = 0.25
 class Interceptor:
     """The settings of a server, and the context of each of its calls.
 
-    `timeout` is the time in seconds that a call may take; a caller's deadline can only
-    shorten it, and is at most `max_timeout` where there is none. A call with less than
-    5 ms is answered `DEADLINE_EXCEEDED` and not begun. The request id counts from
-    everybody; `trust`, True or a function of gRPC's context, says whose other values
-    are believed. All contexts are derived from `base`, and end with it. `metrics` is a
-    registry of prometheus_client, None for no metrics.
+    `timeout` is the time in seconds that a call may take since it came; a caller's
+    deadline can only shorten it, and is at most `max_timeout` where there is none. A
+    call with less than 5 ms is answered `DEADLINE_EXCEEDED` and not begun. The request
+    id counts from everybody; `trust`, True or a function of gRPC's context, says whose
+    other values are believed. All contexts are derived from `base`, and end with it.
+    `metrics` is a registry of prometheus_client, None for no metrics.
     """
 
     def __init__(
@@ -99,12 +99,13 @@ class Interceptor:
         trusted = trust if isinstance(trust, bool) else trust(context) is True
         return self._inbound.read(headers, trusted=trusted)
 
-    def scope_of(self, arrived: Arrived, label: str) -> Scope:
-        """The context of a call, not yet entered."""
+    def scope_of(self, arrived: Arrived, since: float, label: str) -> Scope:
+        """The context of a call that came at the instant `since`, not yet entered."""
         above = arrived.onto(self._serving)
         if arrived.timeout is None:
             return above.with_cancel(label=label)
-        return above.with_timeout(arrived.timeout, arrived.cause, label=label)
+        when = since + arrived.timeout
+        return above.with_deadline(when, arrived.cause, label=label)
 
     def end_calls_in(self, grace: float | None) -> float:
         """End the contexts after so many seconds; when the server may give up."""

@@ -40,8 +40,8 @@ class Outgoing:
     """
 
     __slots__ = (
-        *("_limited", "_metadata", "_more", "_reads", "_request", "_timeout"),
-        *("_writes", "counts", "ctx", "method"),
+        *("_limited", "_metadata", "_more", "_reads", "_timeout"),
+        *("_writes", "counts", "ctx", "method", "request"),
     )
 
     def __init__(
@@ -67,7 +67,7 @@ class Outgoing:
 
     def _take(
         self,
-        request: Any,
+        request: Any = None,
         timeout: float | None = None,
         metadata: Metadata | None = None,
         **more: Any,
@@ -83,7 +83,7 @@ class Outgoing:
         names = {name for name, _ in given}
         new = [(name, text) for name, text in headers.items() if name not in names]
         self._metadata = [*given, *new]
-        self._request = request
+        self.request = request
         self._more = more
 
     def send(
@@ -93,7 +93,7 @@ class Outgoing:
     ) -> Any:
         """Call `start`, a way to begin a call of the method."""
         return start(
-            self._request if self.counts is NOBODY else self._counted(self._request),
+            self.request if self.counts is NOBODY else self._counted(self.request),
             timeout=self._timeout,
             metadata=metadata(self._metadata),
             **self._more,

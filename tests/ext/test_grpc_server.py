@@ -76,17 +76,15 @@ def served(
         yield server
 
 
-def handled(registry: CollectorRegistry, code: str, kind: str) -> float:
-    name = "grpc_server_handled_total"
-    return samples(registry).get((name, code, kind, "shop.Stock", TYPES[kind]), 0.0)
-
-
-def until_handled(registry: CollectorRegistry, code: str, kind: str) -> None:
-    """The handler tells of its end before the call is counted."""
+def until_handled(
+    registry: CollectorRegistry, code: str, kind: str, name: str = ""
+) -> None:
+    """The handler, or gRPC, tells of its end before the call is counted."""
+    labels = code, name or kind, "shop.Stock", TYPES[kind]
     with background().with_timeout(PATIENCE) as patience:
-        while handled(registry, code, kind) == 0:
+        while ("grpc_server_handled_total", *labels) not in samples(registry):
             patience.sleep(0.002)
-    assert handled(registry, code, kind) == 1
+    assert samples(registry)["grpc_server_handled_total", *labels] == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -243,6 +241,7 @@ def test_other_ends_are_what_they_were_and_are_counted_in_gos_words(
             served.method("No")(b"")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         assert caught.value.details() == "no such book"
+        until_handled(registry, "NotFound", "unary_unary", "No")
     found = samples(registry)
     get, no = ("Get", "shop.Stock", "unary"), ("No", "shop.Stock", "unary")
     assert found["grpc_server_started_total", *get] == 1
@@ -366,6 +365,7 @@ def test_messages_come_through_as_they_were(
     with serving(flavor, bidi(function), metrics=registry) as served:
         method = served.method("Echo", "stream_stream")
         assert [*method(iter(words))] == [word.upper() for word in words]
+    until_handled(registry, "OK", "stream_stream", "Echo")
     if function is not echo_by_hand:  # which goes past us
         method = "Echo", "shop.Stock", "bidi_stream"
         found = samples(registry)
@@ -488,8 +488,7 @@ def test_the_code_of_a_plain_function_on_a_server_of_tasks_is_counted(
         with pytest.raises(grpc.RpcError) as caught:
             served.method("No")(b"")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    no = "NotFound", "No", "shop.Stock", "unary"
-    assert samples(registry)["grpc_server_handled_total", *no] == 1
+        until_handled(registry, "NotFound", "unary_unary", "No")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -67,7 +67,10 @@ def begun(out: Outgoing) -> Any:
     """A call that has been sent off."""
     over = None
     if isinstance(out.request, AsyncIterable):
-        over = out.ctx.with_cancel()
+        # Not by the context: this task would cancel the call, before the context has
+        # interrupted who awaits it, and that would look like a cancel of somebody else.
+        detached = out.ctx.without_cancel()  # tether: ignore[detached-without-limit]
+        over = detached.with_cancel()
         out.request = _until(over, out.request)
     rpc = out.send(out.method, lambda pairs: grpc.aio.Metadata(*pairs))
     if over is not None:

@@ -16,6 +16,7 @@ from bench import (
     clients,
     derive,
     groups,
+    grpc,
     latency,
     looks,
     memory,
@@ -42,6 +43,7 @@ TOPICS: dict[str, ModuleType] = {
     "asgi": asgi,
     "clients": clients,
     "chain": chain,
+    "grpc": grpc,
     "groups": groups,
     "sql": sql,
     "resources": resources,
@@ -58,6 +60,7 @@ PEERS = (
     "psycopg",
     "asyncpg",
     "redis",
+    "grpcio",
     "flake8-async",
 )
 NAME, VALUE, RATIO = 42, 9, 7

@@ -25,6 +25,7 @@ TOPICS = {
     "asgi",
     "clients",
     "chain",
+    "grpc",
     "groups",
     "vet",
     "sql",

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ class Ends:
     """What the handlers tell of their contexts: when they begin, and how they end."""
 
     def __init__(self) -> None:
+        self.at = 0.0  # when the last one ended
         self.begun: queue.Queue[Context] = queue.Queue()
         self.ended: queue.Queue[tuple[BaseException | None, BaseException | None]] = (
             queue.Queue()
@@ -42,6 +44,7 @@ class Ends:
         return ctx
 
     def end(self, ctx: Context) -> None:
+        self.at = time.monotonic()
         self.ended.put((ctx.err(), ctx.cause()))
 
 

@@ -128,6 +128,10 @@ class Call:
         if self.scope.remaining() > self._slack:
             self.scope.cancel(ClientDisconnected(GONE))
 
+    def patience(self) -> float:
+        """How many seconds to wait for a context that is about to end."""
+        return self.scope.remaining() + CUT_OFF if self.gone else 0.0
+
     def status(self, exc: BaseException) -> tuple[grpc.StatusCode, str] | None:
         """The answer for a handler that ended with this; None if no context did it.
 

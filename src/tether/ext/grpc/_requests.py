@@ -41,9 +41,11 @@ class Requests:
             _pool.submit((partial(_fetch, self._requests, self._next),))
         try:
             request = wait_for(ctx, self._next)
-        except (StopIteration, grpc.RpcError):
-            # RpcError: the call is over. Of its deadline we hear in a moment.
+        except (StopIteration, grpc.RpcError) as exc:
+            if isinstance(exc, grpc.RpcError):
+                self._call.over()  # it is
             self._call.scope.wait(CUT_OFF)
+            self._call.scope.wait(self._call.patience())
             ctx.check()
             self._call.scope.check()
             raise

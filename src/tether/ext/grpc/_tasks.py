@@ -172,6 +172,7 @@ class _Requests:
             request = done.result()
         except StopAsyncIteration:
             await self._call.scope.wait_async(CUT_OFF)
+            await self._call.scope.wait_async(self._call.patience())
             self._call.scope.check()
             raise
         return self._call.received(request)

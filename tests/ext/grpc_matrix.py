@@ -57,7 +57,7 @@ def once(flavor: str, kind: str, event: str, cell: Cell) -> None:
     ends, registry = Ends(), CollectorRegistry()
     methods = thread_methods(ends), task_methods(ends)
     with serving(flavor, *methods, metrics=registry) as served:
-        served.channel.unary_unary("/shop.Stock/None").future(b"").exception()
+        served.method("None").future(b"").exception()  # the connection
         timeout = DEADLINE if event == "deadline" else None
         began = time.monotonic()
         with begun(served, kind, timeout=timeout) as rpc:

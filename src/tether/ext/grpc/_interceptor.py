@@ -110,7 +110,8 @@ class Interceptor:
     def end_calls_in(self, grace: float | None) -> float:
         """End the contexts after so many seconds; when the server may give up."""
         seconds = 0.0 if grace is None else max(0.0, seconds_("grace", grace))
-        ending = background().with_timeout(seconds)
+        # It ends by itself, whether anybody is left to be told or not.
+        ending = background().with_timeout(seconds)  # tether: ignore[lost-scope]
         ending.after_func(lambda: self._serving.cancel(ServerStopped()))
         return seconds + AFTERWARDS
 

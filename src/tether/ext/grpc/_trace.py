@@ -18,20 +18,18 @@ class within:  # noqa: N801
         self._token: Any = None
 
     def __enter__(self) -> None:
-        # As `tether.wire` sends it: whoever wants traces has loaded this.
-        if "opentelemetry.propagate" not in sys.modules:
+        # As `tether.wire` sends it: whoever wants traces has loaded these.
+        propagate = sys.modules.get("opentelemetry.propagate")
+        if propagate is None:
             return
-        from opentelemetry import context, propagate, trace
-
+        trace: Any = sys.modules["opentelemetry.trace"]
         if trace.get_current_span().get_span_context().is_valid:
             return  # an instrumentation has read it, and made a span of its own
         carrier = {key: text for key, text in self._metadata if isinstance(text, str)}
         theirs = propagate.extract(carrier)
         if trace.get_current_span(theirs).get_span_context().is_valid:
-            self._token = context.attach(theirs)
+            self._token = sys.modules["opentelemetry.context"].attach(theirs)
 
     def __exit__(self, *_: object) -> None:
         if self._token is not None:
-            from opentelemetry import context
-
-            context.detach(self._token)
+            sys.modules["opentelemetry.context"].detach(self._token)

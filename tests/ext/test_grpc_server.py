@@ -439,6 +439,23 @@ def test_a_stream_whose_client_leaves_while_it_sends_is_closed(flavor: str) -> N
         assert isinstance(closed.get(timeout=PATIENCE), Canceled | None)
 
 
+def test_a_thread_that_sends_to_a_client_who_does_not_read_is_free_when_time_is_up(
+    registry: CollectorRegistry,
+) -> None:
+    def pour(_: object, sc: object) -> Iterator[bytes]:
+        while True:
+            yield b"x" * 100_000
+
+    methods = {"Pour": grpc.unary_stream_rpc_method_handler(pour)}
+    settings: dict[str, Any] = {"timeout": 0.2, "metrics": registry}
+    with serving("threads", methods, workers=1, **settings) as served:
+        rpc = served.method("Pour", "unary_stream")(b"")
+        next(rpc)
+        until_handled(registry, "DeadlineExceeded", "unary_stream", "Pour")
+        with pytest.raises(grpc.RpcError):
+            list(rpc)
+
+
 def test_a_handler_is_interrupted_once_though_grpc_cancels_it_too(ends: Ends) -> None:
     cleaned: queue.Queue[str] = queue.Queue()
 

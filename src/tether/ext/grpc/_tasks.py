@@ -119,7 +119,9 @@ class AioServerInterceptor(Interceptor, grpc.aio.ServerInterceptor):
                 call.over()
                 raise
             finally:
-                await outlasting(_end_of(filling), call.over)
+                if not filling.done():
+                    await outlasting(asyncio.wait([filling]), call.over)
+                _look_at(filling)
             await filling
 
         return answers
@@ -133,11 +135,6 @@ async def _refuse(call: Call, context: Any, exc: Exception) -> None:
     if call.gone:
         raise asyncio.CancelledError from exc  # for which gRPC has an ear
     await context.abort(*status)
-
-
-async def _end_of(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task])
-    _look_at(task)
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:
@@ -214,6 +211,9 @@ class _Context:
     def set_code(self, code: Any) -> None:
         self._code = code
         self._context.set_code(code)
+
+    def cancel(self) -> None:
+        """There is no such thing on a server of tasks."""
 
     def abort(self, code: Any, *more: Any) -> None:
         self._code = code

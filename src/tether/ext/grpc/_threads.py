@@ -13,6 +13,9 @@ from ._interceptor import Interceptor, behavior_of, handler_like
 from ._library import grpc
 from ._requests import Requests
 
+# How many seconds a client whose time is over has for reading what is sent to it.
+READING = 0.1
+
 
 @final
 class ServerInterceptor(Interceptor, grpc.ServerInterceptor):
@@ -98,10 +101,16 @@ class _Served:
         try:
             with call:
                 got = self._begin(call, request, context)
-                for response in self._behavior(got, context):
-                    call.scope.check()
-                    yield call.sent(response)
-                    call.scope.check()
+                sending = _Sending(context)
+                stop = call.scope.after_func(sending.hang_up)
+                try:
+                    for response in self._behavior(got, context):
+                        sending.over.clear()
+                        yield call.sent(response)
+                        sending.over.set()
+                        call.scope.check()
+                finally:
+                    stop()
         except Exception as exc:
             _refuse(call, context, exc)
 
@@ -111,6 +120,22 @@ class _Served:
             call.over()  # it had been before
         call.scope.check()
         return Requests(call, request) if self._reads else call.received(request)
+
+
+@final
+class _Sending:
+    """Frees a thread that sends to a client who does not read, when its time is up."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self.over = threading.Event()
+        self.over.set()
+
+    def hang_up(self) -> None:
+        """When the context has ended, in a thread of tether's."""
+        if not self.over.wait(READING):
+            # Then there is no status to be sent either.
+            self._context.cancel()
 
 
 def _refuse(call: Call, context: Any, exc: Exception) -> None:

@@ -220,7 +220,7 @@ async def awaiting(ask: Callable[[Any], Coroutine[Any, Any, None]], n: int) -> i
     import grpc.aio
 
     async with grpc.aio.insecure_channel(address("tasks", BARE)) as channel:
-        method = channel.unary_unary("/bench.Bench/One")
+        method: Any = channel.unary_unary("/bench.Bench/One")
         await ask(method)
         began = thread_time_ns()
         for _ in range(n):

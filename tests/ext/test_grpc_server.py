@@ -278,7 +278,10 @@ def test_a_call_that_expires_before_it_gets_a_thread_never_runs_and_is_counted(
         assert served.method("Hold")(b"last") == b""
         assert codes == [grpc.StatusCode.DEADLINE_EXCEEDED] * 3
         assert ran == [b"first", b"last"]
-        assert served.calls.dropped == 3
+        # The thread that found them over may still hold the last one.
+        with background().with_timeout(PATIENCE) as patience:
+            while served.calls.dropped < 3:
+                patience.sleep(0.002)
         dropped = "grpc_server_dropped_total", "Hold", "shop.Stock", "unary"
         assert samples(registry)[dropped] == 3
 
@@ -446,7 +449,7 @@ def test_a_thread_that_sends_to_a_client_who_does_not_read_is_free_when_time_is_
         while True:
             yield b"x" * 100_000
 
-    methods = {"Pour": grpc.unary_stream_rpc_method_handler(pour)}
+    methods: dict[str, Any] = {"Pour": grpc.unary_stream_rpc_method_handler(pour)}
     settings: dict[str, Any] = {"timeout": 0.2, "metrics": registry}
     with serving("threads", methods, workers=1, **settings) as served:
         rpc = served.method("Pour", "unary_stream")(b"")

@@ -2,19 +2,24 @@
 
     python -m tests.ext.grpc_matrix [--write]
 
-Four kinds of method, servers of threads and of tasks, three ends, ROUNDS times each.
+Four kinds of method, servers of threads and of tasks, three ends, ROUNDS times each;
+and a chain of three services.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from prometheus_client import CollectorRegistry
+import grpc
+from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.ext.grpc_serving import (
     FLAVORS,
@@ -27,9 +32,13 @@ from tests.ext.grpc_serving import (
     task_methods,
     thread_methods,
 )
+from tether import DeadlineExceeded, background, current
+from tether.ext.grpc import call
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "grpc.md"
-BEGIN, END = "<!-- cells -->", "<!-- end of cells -->"
+CELLS = "<!-- cells -->", "<!-- end of cells -->"
+CHAIN = "<!-- chain -->", "<!-- end of chain -->"
+BUDGET, WORK = 0.5, 0.2  # seconds
 ROUNDS = 50
 DEADLINE = 0.05  # seconds
 GRACE = 0.05
@@ -97,15 +106,67 @@ def rows() -> list[str]:
     return found
 
 
+def chain() -> list[str]:
+    """Three services, of which each works a while and then calls the next one."""
+    left: list[str] = []
+
+    def serve(request: bytes, _: object) -> bytes:
+        ctx = current()
+        left.append(f"{ctx.remaining():.3f}")
+        ctx.sleep(WORK)
+        address, _sep, rest = request.partition(b" ")
+        with grpc.insecure_channel(address.decode()) as channel:
+            method: Any = channel.unary_unary("/shop.Stock/Get")
+            return bytes(call(ctx, method, rest))
+
+    registry = CollectorRegistry()
+    methods = {"Get": grpc.unary_unary_rpc_method_handler(serve)}
+    with ExitStack() as open_:
+        served = [
+            open_.enter_context(serving("threads", methods, metrics=registry))
+            for _ in range(3)
+        ]
+        addresses = [f"127.0.0.1:{one.port}" for one in served]
+        try:
+            with background().with_timeout(BUDGET) as ctx:
+                call(ctx, served[0].method("Get"), " ".join(addresses[1:]).encode())
+        except DeadlineExceeded:
+            pass
+    scrape = [
+        line
+        for line in generate_latest(registry).decode().splitlines()
+        if line.startswith(("grpc_server_handled_total", "grpc_server_deadline_left"))
+        and "_created" not in line
+        and not line.endswith(" 0.0")
+        and not re.search(r'le="([1-9]|\+)', line)
+    ]
+    return [
+        f"Asked with {BUDGET} s; each works {WORK} s before it calls the next one. The",
+        f"three have {left[0]}, {left[1]} and {left[2]} s when they begin, and end",
+        "together:",
+        "",
+        "```text",
+        *scrape,
+        "```",
+    ]
+
+
+def between(text: str, marks: tuple[str, str], lines: list[str]) -> str:
+    """The text with these lines between the marks."""
+    before, rest = text.split(marks[0])
+    after = rest.split(marks[1])[1]
+    return "\n".join([f"{before}{marks[0]}", "", *lines, "", f"{marks[1]}{after}"])
+
+
 def main(argv: list[str]) -> int:
     """Measure, and write if asked to."""
-    table = "\n".join(rows())
+    hops, table = chain(), rows()
     if "--write" in argv:
         text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
-        after = rest.split(END)[1]
-        text = f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
-        PAGE.write_text(text, encoding="utf-8")
+        text = between(text, CELLS, table)
+        PAGE.write_text(between(text, CHAIN, hops), encoding="utf-8")
+    else:
+        sys.stdout.write("\n".join(hops))
     return 0
 
 

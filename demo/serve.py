@@ -22,11 +22,16 @@ FORMAT = "%(asctime)s %(levelname)s [%(request_id)s, %(remaining).2f s] %(messag
 def main(module: str, port: int) -> int:
     """Serve the application of a module until SIGTERM, as `tether serve` does."""
     follow_parent()
-    install()  # request id and remaining time in every record
-    logging.basicConfig(format=FORMAT, level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
+    log_with_contexts()
     app = importlib.import_module(module).app
     return serve(lambda: app, port=port, log_level="warning", access_log=False)
+
+
+def log_with_contexts() -> None:
+    """Request id and remaining time in every record, which goes to standard error."""
+    install()
+    logging.basicConfig(format=FORMAT, level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
 
 
 def follow_parent() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +16,7 @@ from demo.supervisor import Pod
 from tether import Context, DeadlineExceeded, Group, to_thread
 
 SERVICES = ["recommendations", "reviews", "inventory", "payment"]
+GRPC = "inventory"  # the others speak HTTP
 READY_WITHIN = 40.0
 # Without these glibc keeps what was freed, and what is in use could not be seen.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "2"}
@@ -56,7 +57,9 @@ class Shop:
     async def open(self, ctx: Context) -> None:
         """Start all but the pods."""
         for name, port in self._services.items():
-            words = ("demo.serve", f"demo.upstreams.{name}", str(port))
+            words = [f"demo.upstreams.{name}", str(port)]
+            if name != GRPC:
+                words.insert(0, "demo.serve")
             self._children.append(self._child(*words, log=name))
         ports = map(str, (self.port, *self._pod_ports))
         self._children.append(self._child("demo.balancer", *ports, log="balancer"))
@@ -64,7 +67,10 @@ class Shop:
             for child, port in zip(
                 self._children, [*self._services.values(), self.port], strict=True
             ):
-                group.go(_answers, port, "/", lambda _: True, child)
+                if child.name.startswith(f"demo.upstreams.{GRPC}"):
+                    group.go(_listens, port, child)
+                else:
+                    group.go(_answers, port, "/", lambda _: True, child)
 
     async def start_pods(
         self,
@@ -85,6 +91,7 @@ class Shop:
             f"DEMO_{name.upper()}": f"http://127.0.0.1:{port}"
             for name, port in self._services.items()
         }
+        env[f"DEMO_{GRPC.upper()}"] = f"127.0.0.1:{self._services[GRPC]}"
         env |= {"DEMO_DATABASE": self._databases[weight], "DEMO_LIMIT": str(places)}
         env["DEMO_PREFETCH"] = self.variant
 
@@ -151,16 +158,40 @@ async def _answers(
     accept: Callable[[int], bool],
     process: Child | Pod | None = None,
 ) -> None:
-    """Wait until a server answers."""
+    """Wait until a server of HTTP answers."""
+
+    async def ask() -> bool:
+        status, _ = await request(port, "GET", path)
+        return accept(status)
+
+    await _ready(ctx, ask, f"answer at {path}", process)
+
+
+async def _listens(ctx: Context, port: int, process: Child) -> None:
+    """Wait until a server takes connections."""
+
+    async def connect() -> bool:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        return True
+
+    await _ready(ctx, connect, f"server on port {port}", process)
+
+
+async def _ready(
+    ctx: Context,
+    try_it: Callable[[], Awaitable[bool]],
+    what: str,
+    process: Child | Pod | None,
+) -> None:
     child = process.child if isinstance(process, Pod) else process
     try:
         with ctx.with_timeout(READY_WITHIN) as waiting:
             while True:
                 try:
                     with waiting.with_timeout(2.0):
-                        status, _ = await request(port, "GET", path)
-                    if accept(status):
-                        return
+                        if await try_it():
+                            return
                 except (OSError, DeadlineExceeded):
                     pass  # not yet
                 if child is not None and child.is_over():
@@ -168,6 +199,4 @@ async def _answers(
                 await asyncio.sleep(0.05)
     except DeadlineExceeded:
         said = "" if child is None else f" {child.name}:\n{child.said()}"
-        raise DidNotStartError(
-            f"no answer at {path} within {READY_WITHIN:g} s;{said}"
-        ) from None
+        raise DidNotStartError(f"no {what} within {READY_WITHIN:g} s;{said}") from None

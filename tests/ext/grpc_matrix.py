@@ -120,7 +120,7 @@ def chain() -> list[str]:
             return bytes(call(ctx, method, rest))
 
     registry = CollectorRegistry()
-    methods = {"Get": grpc.unary_unary_rpc_method_handler(serve)}
+    methods: dict[str, Any] = {"Get": grpc.unary_unary_rpc_method_handler(serve)}
     with ExitStack() as open_:
         served = [
             open_.enter_context(serving("threads", methods, metrics=registry))

@@ -25,6 +25,8 @@ from tether.ext.grpc import AioServerInterceptor, ServerInterceptor
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 FLAVORS = ["threads", "tasks"]
+# Deadlines, to be tried in turn until a handler has begun within one.
+DEADLINES = 0.1, 1.0, 10.0  # seconds
 PATIENCE = 20.0  # seconds for what takes milliseconds; nothing waits so long
 
 

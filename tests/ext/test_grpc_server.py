@@ -16,6 +16,7 @@ from opentelemetry import propagate, trace  # noqa: F401
 from prometheus_client import CollectorRegistry
 
 from tests.ext.grpc_serving import (
+    DEADLINES,
     FLAVORS,
     KINDS,
     PATIENCE,
@@ -77,28 +78,34 @@ def served(
 
 
 def until_handled(
-    registry: CollectorRegistry, code: str, kind: str, name: str = ""
+    registry: CollectorRegistry,
+    code: str,
+    kind: str,
+    name: str = "",
+    *,
+    at_most: int = 1,
 ) -> None:
     """The handler, or gRPC, tells of its end before the call is counted."""
     labels = code, name or kind, "shop.Stock", TYPES[kind]
     with background().with_timeout(PATIENCE) as patience:
         while ("grpc_server_handled_total", *labels) not in samples(registry):
             patience.sleep(0.002)
-    assert samples(registry)["grpc_server_handled_total", *labels] == 1
+    assert 1 <= samples(registry)["grpc_server_handled_total", *labels] <= at_most
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_deadline_of_the_caller_ends_the_context_of_the_call(
     kind: str, served: Served, ends: Ends, registry: CollectorRegistry
 ) -> None:
-    with begun(served, kind, timeout=0.3) as rpc:
-        ctx = ends.begun.get(timeout=PATIENCE)
-        assert ctx.remaining() < 0.31  # gRPC rounds up what it sends
-        assert rpc.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    for seconds in DEADLINES:
+        with begun(served, kind, timeout=seconds) as rpc:
+            assert rpc.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        if not ends.begun.empty():
+            break
     err, cause = ends.ended.get(timeout=PATIENCE)
     assert isinstance(err, DeadlineExceeded)
     assert isinstance(cause, CallerTimeout)
-    until_handled(registry, "DeadlineExceeded", kind)
+    until_handled(registry, "DeadlineExceeded", kind, at_most=len(DEADLINES))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -479,10 +486,15 @@ def test_a_handler_is_interrupted_once_though_grpc_cancels_it_too(ends: Ends) ->
     methods = handlers(unary_unary=tidy)
     with serving("tasks", methods) as served:
         for _ in range(5):
-            with begun(served, "unary_unary", timeout=0.05):
-                assert cleaned.get(timeout=PATIENCE) == "whole"
+            for seconds in DEADLINES:
+                with begun(served, "unary_unary", timeout=seconds) as rpc:
+                    rpc.code()
+                if not ends.begun.empty():
+                    break
+            ends.begun.get(timeout=PATIENCE)
+            assert cleaned.get(timeout=PATIENCE) == "whole"
+        for _ in range(5):
             with begun(served, "unary_unary", timeout=PATIENCE) as rpc:
-                ends.begun.get(timeout=PATIENCE)
                 ends.begun.get(timeout=PATIENCE)
                 rpc.cancel()
                 assert cleaned.get(timeout=PATIENCE) == "whole"

@@ -17,6 +17,7 @@ from bench import (
     derive,
     groups,
     grpc,
+    jobs,
     latency,
     looks,
     memory,
@@ -47,6 +48,7 @@ TOPICS: dict[str, ModuleType] = {
     "groups": groups,
     "sql": sql,
     "resources": resources,
+    "jobs": jobs,
     "observe": observe,
     "vet": vet,
 }
@@ -60,6 +62,8 @@ PEERS = (
     "psycopg",
     "asyncpg",
     "redis",
+    "distributed",
+    "celery",
     "grpcio",
     "flake8-async",
 )

@@ -30,6 +30,7 @@ TOPICS = {
     "vet",
     "sql",
     "resources",
+    "jobs",
 }
 ROW = {
     "topic",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from celery import Celery
+from celery import Celery, Task
 
 from tests.ext.dask_work import note
 from tether import current
@@ -27,6 +27,17 @@ def tell(what: str) -> tuple[str, float | None, str | None, str]:
     ctx = current()
     left = None if ctx.deadline is None else ctx.remaining()
     return what, left, ctx.value(REQUEST_ID), ctx.label
+
+
+@app.task
+def double(number: int) -> int:
+    return 2 * number
+
+
+@app.task(base=Task)
+def plain_double(number: int) -> int:
+    """Without a context, to compare with."""
+    return 2 * number
 
 
 @app.task

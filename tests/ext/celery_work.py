@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
+import opentelemetry.propagate  # noqa: F401  with it, the trace is read
 from celery import Celery, Task
+from opentelemetry.trace import get_current_span
 
 from tests.ext.dask_work import note
 from tether import current
@@ -22,7 +24,7 @@ app.conf.update(
 )
 
 
-@app.task
+@app.task(shared=False)
 def tell(what: str) -> tuple[str, float | None, str | None, str]:
     ctx = current()
     left = None if ctx.deadline is None else ctx.remaining()
@@ -38,6 +40,12 @@ def double(number: int) -> int:
 def plain_double(number: int) -> int:
     """Without a context, to compare with."""
     return 2 * number
+
+
+@app.task
+def trace() -> str:
+    # As text: 128 bits are more than a number in JSON.
+    return f"{get_current_span().get_span_context().trace_id:032x}"
 
 
 @app.task

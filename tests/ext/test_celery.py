@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 from celery.exceptions import TaskRevokedError
+from opentelemetry.sdk.trace import TracerProvider
 
 from demo.databases.server import Server
 from tests.core.support import start
@@ -99,6 +101,28 @@ def test_what_is_sent_as_ever_has_the_values_and_not_the_time() -> None:
         onward: Any = celery.wait(ctx, work.app.AsyncResult(ask_in(ctx, work.pass_on)))
     assert told[1:3] == [None, "r-8"]
     assert onward[1:3] == [None, "r-8"]
+
+
+def test_a_task_that_only_the_workers_know_is_sent_by_its_name() -> None:
+    stranger = Celery("stranger", broker=work.app.conf.broker_url)
+    stranger.conf.result_backend = work.app.conf.result_backend
+    named = stranger.signature("tests.ext.celery_work.tell")
+    with background().with_value(REQUEST_ID, "r-6").with_timeout(PATIENCE) as ctx:
+        result = celery.send(ctx, named, "it")
+        told: Any = celery.wait(ctx, work.app.AsyncResult(result.id))
+    assert told[2] == "r-6"
+    assert told[1] < PATIENCE
+    stranger.close()
+
+
+def test_the_task_goes_on_with_the_trace() -> None:
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("tests")
+    with tracer.start_as_current_span("here") as span:
+        there = ask(work.trace)
+        plain = work.trace.delay()
+    with background().with_timeout(PATIENCE) as ctx:
+        also = celery.wait(ctx, plain)
+    assert there == also == f"{span.get_span_context().trace_id:032x}"
 
 
 def ask_in(ctx: Any, task: Any) -> Any:
@@ -258,6 +282,11 @@ def test_what_is_over_or_wrong_is_not_sent(log: Path) -> None:
         celery.send(wrong, work.wait, str(log))
     with pytest.raises(TypeError, match="takes a task or a signature"):
         celery.send(background(), wrong)
+    for plain in (work.plain_double, work.plain_double.s()):
+        with pytest.raises(TypeError, match="no ContextTask"):
+            celery.send(background(), plain)
+    with pytest.raises(TypeError, match="one by one"):
+        celery.send(background(), work.double.s(1) | work.double.s())
     celery.cancel()
     assert works()
     assert not notes(log)

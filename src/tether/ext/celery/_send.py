@@ -9,6 +9,7 @@ from tether._loops import refuse_to_block
 from tether._message import written
 
 from ._library import AsyncResult, Signature, Task
+from ._task import ContextTask
 
 
 def send(
@@ -27,8 +28,7 @@ def send(
     error of `ctx` if it is over; nothing is sent then.
     """
     _check("send", ctx)
-    if not isinstance(task, Task | Signature):
-        raise TypeError(f"send takes a task or a signature second, not {task!r}")
+    _check_task(task)
     ctx.check()
     options = task.options if isinstance(task, Signature) else {}
     headers = {**(options.get("headers") or {}), **written(ctx)}
@@ -79,6 +79,25 @@ def cancel(*results: AsyncResult) -> None:
     idents = [result.id for result in results]
     control = results[0].app.control
     control.revoke(idents, terminate=True, signal="SIGUSR2")
+
+
+def _check_task(task: object) -> None:
+    if not isinstance(task, Task | Signature):
+        raise TypeError(f"send takes a task or a signature second, not {task!r}")
+    if isinstance(task, Signature) and task.get("subtask_type"):
+        raise TypeError(
+            f"{task!r} is of several tasks, and only the first would get the headers; "
+            "send them one by one"
+        )
+    try:
+        kind = task.type if isinstance(task, Signature) else task
+    except KeyError:
+        return  # of a task that only the workers know
+    if not isinstance(kind, ContextTask):
+        raise TypeError(
+            f"{task!r} is no ContextTask: it would run on after its time, and a cancel "
+            "would kill its process; make the application with task_cls=ContextTask"
+        )
 
 
 def _check(name: str, ctx: object) -> None:

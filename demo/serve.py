@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 
+from tether import debug
 from tether.ext.logging import install
 from tether.ext.uvicorn import serve
 
@@ -23,6 +24,9 @@ def main(module: str, port: int) -> int:
     """Serve the application of a module until SIGTERM, as `tether serve` does."""
     follow_parent()
     log_with_contexts()
+    page = os.environ.get("DEMO_DEBUG")
+    if page:
+        debug.serve(int(page))
     app = importlib.import_module(module).app
     return serve(lambda: app, port=port, log_level="warning", access_log=False)
 

@@ -36,10 +36,12 @@ class Shop:
         where: Where,
         cores: set[int],
         pods: int,
+        debug: int | None = None,
     ) -> None:
         folder.mkdir()
         self.variant = variant
         self.pods: list[Pod] = []
+        self.debug = debug  # the port of the live page of pod 0; the others follow
         self._folder = folder
         self._cores = cores
         ports = free_ports(len(SERVICES) + 1 + pods)
@@ -97,7 +99,10 @@ class Shop:
 
         def starter(number: int, port: int) -> Callable[[], Child]:
             words = ("demo.serve", "demo.gateway", str(port))
-            return lambda: self._child(*words, log=f"pod-{number}", **env)
+            page = "" if self.debug is None else str(self.debug + number)
+            return lambda: self._child(
+                *words, log=f"pod-{number}", DEMO_DEBUG=page, **env
+            )
 
         self.pods = [
             Pod(number, port, starter(number, port), limit)
@@ -140,10 +145,21 @@ class Shop:
 
 @asynccontextmanager
 async def shop(
-    ctx: Context, variant: str, folder: Path, where: Where, cores: set[int], pods: int
+    ctx: Context,
+    variant: str,
+    folder: Path,
+    where: Where,
+    cores: set[int],
+    pods: int,
+    *,
+    debug: int | None = None,
 ) -> AsyncIterator[Shop]:
-    """A block with a shop, its pods still to be started; it ends with the block."""
-    made = Shop(variant, folder, where, cores, pods)
+    """A block with a shop, its pods still to be started; it ends with the block.
+
+    `debug` is the port at which the first pod has its live page, the next one has its
+    at the next port, and so on.
+    """
+    made = Shop(variant, folder, where, cores, pods, debug)
     try:
         await made.open(ctx)
         yield made

@@ -66,28 +66,25 @@ class Page:
         click.echo(f"the live page is at {page.url}", err=True)
 
 
-class Place(click.ParamType):
-    """HOST:PORT, a PORT, or the path of a unix socket."""
-
-    name = "place"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Page:
-        """A `Page`."""
-        if isinstance(value, Page):
-            return value
-        if "/" in value:
-            return Page(port=None, path=value)
-        host, _, port = value.rpartition(":")
-        if not (port.isascii() and port.isdecimal() and int(port) < 65536):
-            self.fail(
-                f"{value!r} is no HOST:PORT and no path of a socket, which has a /; "
-                "--debug alone stands behind MODULE:APP",
-                param,
-                ctx,
-            )
-        return Page(host.strip("[]") or "127.0.0.1", int(port))
+def place(
+    ctx: click.Context,  # noqa: ARG001
+    param: click.Parameter,  # noqa: ARG001
+    value: str | None,
+) -> Page | None:
+    """HOST:PORT, a PORT, the path of a unix socket, or nothing."""
+    if value is None:
+        return None
+    if not value:
+        return Page()
+    if "/" in value:
+        return Page(port=None, path=value)
+    host, _, port = value.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536):
+        raise click.BadParameter(
+            f"{value!r} is no HOST:PORT and no path of a socket, which has a /; "
+            "--debug alone stands behind MODULE:APP"
+        )
+    return Page(host.strip("[]") or "127.0.0.1", int(port))
 
 
 @click.command()
@@ -157,9 +154,9 @@ class Place(click.ParamType):
 @click.option(
     "--debug",
     "page",
-    type=Place(),
     is_flag=False,
-    flag_value=Page(),
+    flag_value="",
+    callback=place,
     metavar="[HOST:PORT|SOCKET]",
     help="The live page, by default at 127.0.0.1:6060. Others than this machine need "
     "the token in TETHER_DEBUG_TOKEN. With workers: on a socket for each.",

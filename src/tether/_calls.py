@@ -24,6 +24,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from functools import partial
 from types import TracebackType
@@ -203,6 +204,20 @@ class hop:  # noqa: N801
     ) -> None:
         if self._told is not None:
             self._told(exc)
+
+
+_NOTHING = nullcontext()
+
+
+def statement(
+    ctx: Context, system: str, said: object
+) -> AbstractContextManager[object]:
+    """A block around one statement of a database, for the traces, see `_watching`.
+
+    In a task it stands around all that the task waits for, a connection included.
+    """
+    begun = _watching.statement
+    return _NOTHING if begun is None else begun(ctx, system, said)
 
 
 # -- connecting ----------------------------------------------------------------------

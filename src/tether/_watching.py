@@ -24,9 +24,11 @@ hop: Callable[[Context, str, object], Callable[[BaseException | None], None]] | 
     None
 )
 
-# A statement runs within this context: on which kind of database, and its text. The
-# block is around it.
-statement: Callable[[Context, str, str], AbstractContextManager[object]] | None = None
+# A statement runs within this context: on which kind of database, and what it says,
+# which is text as a rule. The block is around it.
+statement: Callable[[Context, str, object], AbstractContextManager[object]] | None = (
+    None
+)
 
 # A block of `ctx.interrupting(fn)` was left after its context ended: `fn`, and how many
 # seconds that took from when `fn` began to run.

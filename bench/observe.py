@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter_ns as now
 
+from bench import observed
 from bench._measure import Bar, Case, Effort, Side
 from bench.scopes import HOUR
 from tether import _live, _watching, background
@@ -86,7 +87,7 @@ def looks(n: int) -> int:
     return now() - start
 
 
-def cases(_: Effort) -> list[Case]:
+def cases(effort: Effort) -> list[Case]:
     """A scope alone, and with what a request does besides."""
     alone = [
         Side("metrics off", scopes),
@@ -106,4 +107,5 @@ def cases(_: Effort) -> list[Case]:
             "a scope, made, entered and left in a thread", alone[0].name, alone, n=MANY
         ),
         Case("a scope, and the headers of one call", whole[0].name, whole, n=MANY),
+        observed.case(effort),
     ]

@@ -14,6 +14,7 @@ from bench import (
     asgi,
     chain,
     clients,
+    debug,
     derive,
     groups,
     grpc,
@@ -50,6 +51,7 @@ TOPICS: dict[str, ModuleType] = {
     "resources": resources,
     "jobs": jobs,
     "observe": observe,
+    "debug": debug,
     "vet": vet,
 }
 PEERS = (
@@ -66,6 +68,8 @@ PEERS = (
     "celery",
     "grpcio",
     "flake8-async",
+    "aiomonitor",
+    "py-spy",
 )
 NAME, VALUE, RATIO = 42, 9, 7
 

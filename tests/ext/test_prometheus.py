@@ -423,6 +423,21 @@ def test_calls_that_are_cut_do_not_count_as_short(registry: CollectorRegistry) -
     assert hop.usual() == [("GET users:80", 1.0)]
 
 
+def test_the_hops_beyond_the_limit_have_no_usual_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cascade = Counter("many", "", ["hop"], registry=None)
+    hops = _hops.Hops(1, cascade)
+    with VirtualClock() as clock, background().with_timeout(1.0) as ctx:
+        for n in range(50):
+            ended = hops.begun(background(), "GET", f"http://host-{n}/")
+            clock.advance(0.1)
+            ended(None)
+            hops.begun(ctx, "GET", f"http://host-{n}/")
+    assert hops.usual() == []
+    assert caplog.records == []
+
+
 def test_a_line_about_a_hop_comes_once_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

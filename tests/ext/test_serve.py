@@ -352,14 +352,20 @@ def test_the_probe_may_have_another_path_or_none(tmp_path: Path) -> None:
 # -- the live page -------------------------------------------------------------------
 
 
-def test_the_live_page_is_there_while_it_serves(tmp_path: Path) -> None:
+def test_the_live_page_is_there_while_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "of sixteen or more"
+    monkeypatch.setenv("TETHER_DEBUG_TOKEN", token)
     [page] = free_ports(1)
     where = f"127.0.0.1:{page}"
     with serving(tmp_path, "--debug", where, *AT_ONCE) as served:
         assert f"the live page is at http://{where}/" in served.log
         with served.ask(get("/slow")) as request:
             served.until_said("slow")
-            said = httpx.get(f"http://{where}/debug/tether.txt").text
+            text, known = f"http://{where}/debug/tether.txt", f"Bearer {token}"
+            assert httpx.get(text).status_code == 401
+            said = httpx.get(text, headers={"Authorization": known}).text
             assert "GET /slow" in said
             served.process.send_signal(signal.SIGTERM)
             assert read(request) == (503, STOPPING)

@@ -15,7 +15,7 @@ from tether import Context, ContextError, _clock
 from tether._clock import INF
 
 from ._library import Counter
-from ._names import Names, label
+from ._names import OTHER, Names, label
 
 KEPT = 100  # calls of which the median is taken
 LEAST = 20  # before it is believed
@@ -44,6 +44,8 @@ class Hops:
     ) -> Callable[[BaseException | None], None]:
         """A call begins. See `_watching.hop`."""
         name = self._names.of(f"{method} {_host(url)}")
+        if name == OTHER:
+            return _nobody  # many hops in one have no usual time
         hop = self._hops.get(name)
         if hop is None:
             hop = self._hops.setdefault(name, Hop(name))
@@ -68,6 +70,10 @@ class Hops:
         """What is usual, by name; of those of which that is known."""
         known = sorted(self._hops.copy().items())
         return [(name, hop.usual) for name, hop in known if hop.usual != 0.0]
+
+
+def _nobody(_: BaseException | None) -> None:
+    """Nobody wants to know."""
 
 
 @final

@@ -226,6 +226,17 @@ def test_the_waits_of_children_are_places_as_well() -> None:
     assert report.places == 3
 
 
+def test_a_child_that_is_canceled_before_its_first_step_is_no_finding() -> None:
+    async def parent() -> None:
+        child = asyncio.create_task(asyncio.sleep(1.0))
+        child.cancel()
+        await asyncio.wait({child})
+
+    report = sweep(parent)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert not report.noise  # "never awaited"
+
+
 def test_an_operation_without_a_wait_is_unresolved() -> None:
     async def computes() -> int:
         return 1

@@ -53,6 +53,11 @@ def driving_children(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Inside, the tasks that the operation starts are driven as well."""
     before = loop.get_task_factory()
 
+    def create(loop: Any, coro: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        if before is not None:
+            return before(loop, coro, **kwargs)
+        return asyncio.Task(coro, loop=loop, **kwargs)
+
     def factory(
         loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any
     ) -> asyncio.Future[Any]:
@@ -62,10 +67,11 @@ def driving_children(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
             named: Any = coro
             driven.__name__ = named.__name__  # it stands for it in reports
             driven.__qualname__ = named.__qualname__
-            coro = driven
-        if before is not None:
-            return before(loop, coro, **kwargs)
-        return asyncio.Task(coro, loop=loop, **kwargs)
+            task = create(loop, driven, **kwargs)
+            # Canceled before its first step, it has not even begun to await `coro`.
+            task.add_done_callback(lambda _: coro.close())
+            return task
+        return create(loop, coro, **kwargs)
 
     loop.set_task_factory(factory)
     try:

@@ -315,6 +315,55 @@ def test_the_check_has_its_say(check: Callable[[Any], object], said: str) -> Non
     assert said in report.findings[0].problem
 
 
+@asynccontextmanager
+async def guarded_by_a_group(closes: bool) -> AsyncIterator[asyncio.Event]:
+    over = asyncio.Event()
+    over.set()
+    async with asyncio.TaskGroup() as group:
+        yield over
+        group.create_task(over.wait())  # ends once all are back
+        if closes and not over.is_set():
+            raise OSError("still in use")
+
+
+@pytest.mark.parametrize("real_time", [False, True])
+def test_a_state_that_cannot_be_left_is_a_finding_not_a_hang(real_time: bool) -> None:
+    async def op(over: asyncio.Event) -> None:
+        over.clear()
+        await asyncio.sleep(0.0)
+        over.set()
+
+    async def never_again(over: asyncio.Event) -> None:
+        if over.is_set():
+            await op(over)
+
+    report = sweep(
+        never_again,
+        setup=lambda: guarded_by_a_group(closes=False),
+        limit=0.05,
+        real_time=real_time,
+    )
+    assert report.verdict is Verdict.FAIL
+    assert "leaving what setup gave: it does not end" in report.findings[0].problem
+    report = sweep(never_again, setup=lambda: guarded_by_a_group(closes=True))
+    assert "leaving what setup gave: ExceptionGroup" in report.findings[0].problem
+
+
+def test_a_check_that_does_not_end_is_a_finding() -> None:
+    async def check(over: asyncio.Event) -> None:
+        await over.wait()
+
+    async def never_again(over: asyncio.Event) -> None:
+        if over not in tried:
+            tried.append(over)
+            await asyncio.sleep(0.0)
+            over.set()
+
+    tried: list[asyncio.Event] = []
+    report = sweep(never_again, setup=asyncio.Event, check=check, limit=1.0)
+    assert "check: it does not end within 1 s" in report.findings[0].problem
+
+
 # -- plain functions -------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, final
 
@@ -31,15 +31,35 @@ TURNS = 8
 
 async def attempt(case: Case, trace: Trace) -> None:
     """Run it once on fresh state, and write down in `trace` what it did."""
-    async with AsyncExitStack() as stack:
+    stack = AsyncExitStack()
+    try:
         state = await case.prepare(stack)
         for _ in range(TURNS):
             await asyncio.sleep(0)
         await operate(lambda ctx: case.call(ctx, state), trace, case.name, case.limit)
         if not trace.unending:
-            said = await case.verify(state)
+            said = await _within(case.limit, case.verify(state))
             if said:
                 trace.problems.append(f"check: {said}")
+    finally:
+        said = await _within(case.limit, stack.aclose())
+        if said:
+            trace.problems.append(f"leaving what setup gave: {said}")
+
+
+async def _within(limit: float, work: Awaitable[str | None]) -> str | None:
+    """What it says, or what goes wrong in it.
+
+    In this task, as task groups are left in the one in which they were entered.
+    """
+    limited = asyncio.timeout(limit)
+    try:
+        async with limited:
+            return await work
+    except Exception as exc:
+        if limited.expired():
+            return f"it does not end within {limit:g} s"
+        return f"{type(exc).__name__}: {exc}"
 
 
 async def operate(

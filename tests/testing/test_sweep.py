@@ -259,6 +259,26 @@ def test_a_generator_that_is_dropped_is_closed_by_its_loop_as_ever() -> None:
     assert len(closed) == 2 * report.runs  # and when it is done again
 
 
+def test_a_generator_that_is_only_garbage_is_no_finding() -> None:
+    class Response:
+        def __init__(self) -> None:
+            self.body = self.pieces()
+            self.self = self  # so that only the collector frees it
+
+        async def pieces(self) -> AsyncIterator[int]:
+            while True:
+                yield 1
+
+    async def op() -> None:
+        response = Response()
+        await anext(response.body)
+        await asyncio.sleep(1.0)
+        await response.body.aclose()  # type: ignore[attr-defined]
+
+    report = sweep(op)
+    assert report.verdict is Verdict.PASS, str(report)
+
+
 def test_one_problem_is_told_once_whatever_its_temporary_name() -> None:
     async def op() -> None:
         file = tempfile.NamedTemporaryFile()  # noqa: SIM115

@@ -26,6 +26,7 @@ from bench import (
     resources,
     scopes,
     sql,
+    sweep,
     threads,
     tree,
     vet,
@@ -51,6 +52,7 @@ TOPICS: dict[str, ModuleType] = {
     "resources": resources,
     "observe": observe,
     "vet": vet,
+    "sweep": sweep,
 }
 PEERS = (
     "anyio",

@@ -29,6 +29,7 @@ TOPICS = {
     "vet",
     "sql",
     "resources",
+    "sweep",
 }
 ROW = {
     "topic",

@@ -13,12 +13,12 @@ from bench.packages._operation import Operation
 
 PACKAGE = "httpx2"
 ONE = httpx2.Limits(max_connections=1)
-TIMES = httpx2.Timeout(10.0, pool=2.0)
+TIMES = httpx2.Timeout(10.0, pool=2.0)  # verify=False below: there is no TLS
 
 
 @asynccontextmanager
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(limits=ONE, timeout=TIMES) as http:
+    async with httpx2.AsyncClient(limits=ONE, timeout=TIMES, verify=False) as http:
         yield http
 
 

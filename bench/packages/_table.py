@@ -17,7 +17,7 @@ from bench.packages._operation import Operation
 from tether.testing import Finding, Report
 
 MODULES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
-WIDTHS = (22, 34, 6, 12, 11)
+WIDTHS = (19, 37, 6, 11, 11)
 
 
 def version_of(package: str) -> str:
@@ -80,7 +80,9 @@ def main(argv: list[str]) -> int:
     unknown = [name for name in args.name if name not in MODULES]
     if unknown:
         parser.error(f"no module {unknown[0]!r}; there are {', '.join(MODULES)}")
-    logging.disable()  # what loops complain of is in the reports
+    # What loops complain of, and finalizers, is in the reports.
+    logging.disable()
+    sys.unraisablehook = lambda _: None
     heads = ("package", "operation", "waits", "early/late", "verdict")
     print("".join(f"{head:{width}}" for head, width in zip(heads, WIDTHS)) + "finding")
     for module in args.name or MODULES:

@@ -40,7 +40,7 @@ async def transaction(connection: aiosqlite.Connection) -> None:
 
 
 OPERATIONS = [
-    Operation("connect", connect),
+    Operation("connect", connect, shown_by="aiosqlite_connect"),
     Operation("query", query, database),
     Operation("transaction", transaction, database),
 ]

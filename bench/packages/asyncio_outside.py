@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from bench.packages._operation import Operation
 
 PACKAGE = "asyncio"
 TRUE = [sys.executable, "-S", "-c", ""]
+TALKS = [sys.executable, "-S", "-c", "print('x' * 400_000)"]
 
 
 async def talk(host: str, staggered: float | None = None) -> None:
@@ -74,12 +76,14 @@ async def wait_for_process() -> None:
 
 
 async def communicate() -> None:
-    process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+    process = await asyncio.create_subprocess_exec(*TALKS, stdout=-1)
     try:
-        await process.communicate(b"x" * 200_000)
+        await process.communicate()
     finally:
         if process.returncode is None:
-            process.kill()
+            await asyncio.sleep(0.05)  # a moment of grace, in which it says more
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
 
 
@@ -104,7 +108,7 @@ OPERATIONS = [
         "subprocess: communicate",
         communicate,
         real_time=True,
-        limit=2.0,
+        limit=1.0,
         shown_by="asyncio_communicate",
     ),
 ]

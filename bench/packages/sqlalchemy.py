@@ -80,7 +80,7 @@ def operations(
 
 
 OPERATIONS = [
-    *operations("aiosqlite", sqlite, None, ""),
+    *operations("aiosqlite", sqlite, None, "aiosqlite_connect"),
     *operations("asyncpg", lambda: postgresql("asyncpg"), server, "asyncpg_connect"),
     *operations("psycopg", lambda: postgresql("psycopg"), server, ""),
 ]

@@ -30,6 +30,10 @@ CLIENTS = 24
 def main() -> int:
     """Replay it, print what happened, and write the report."""
     options = parse()
+    if options.nightly is not None:
+        from demo import nightly  # only this needs the library
+
+        return nightly.main(options.nightly)
     pairs = [(options.variant, FIXED)]
     if options.variant == "all":
         pairs = [(BROKEN, FIXED), ("B", "BL"), ("L", "LS"), ("S", "BS")]
@@ -98,6 +102,14 @@ def parse() -> argparse.Namespace:
         type=Path,
         default=Path("report.html"),
         help="where to write the report (report.html)",
+    )
+    parser.add_argument(
+        "--nightly",
+        type=number(0.5, 600),
+        nargs="?",
+        const=4.0,
+        metavar="SECONDS",
+        help="not the incident, but the reindex on a cluster of three processes (4)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, nothing else")
     return parser.parse_args()

@@ -100,6 +100,15 @@ def is_there(pid: int) -> bool:
     return True
 
 
+def gone(left: list[int]) -> None:
+    """Wait until none of these processes is there."""
+    until = time.monotonic() + 30.0
+    while left and time.monotonic() < until:
+        left = [pid for pid in left if is_there(pid)]
+        time.sleep(0.05)
+    assert not left
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_demo_however_it_ends(
     signum: int, tmp_path: Path
@@ -115,11 +124,7 @@ def test_no_process_outlives_the_demo_however_it_ends(
         demo.communicate(timeout=PATIENCE)
     if signum == signal.SIGINT:
         assert demo.returncode == 130
-    until = time.monotonic() + 30.0
-    while left and time.monotonic() < until:
-        left = [pid for pid in left if is_there(pid)]
-        time.sleep(0.05)
-    assert not left
+    gone(left)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ CORE = [
     ],
     *["signals", "_listener", "_program", "_run"],
     *["_calls", "_stopping", "_postgres", "_sqlite", "_fetching", "_elsewhere", "wire"],
+    *["_message"],
 ]
 # These may import the core, and nothing of each other; vet imports only itself.
 TOOLS = ["ext", "testing", "vet", "debug"]
@@ -50,6 +51,7 @@ LIBRARIES = {
     "testing": {"_pytest", "pytest", "uvloop"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
+    "ext.dask": {"distributed"},
     "ext.django": {"asgiref", "django"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),

@@ -21,6 +21,7 @@ A map of the package, in the order in which to read it:
     _group _waitgroup              Group, WaitGroup
     _behalf                        blocks that an integration opens for other code
     _calls wire                    what calls to other services need; what they carry
+    _message                       work that comes as a message, and its context
     _stopping _postgres _sqlite    what a database runs for us, and how it is stopped
     _fetching _elsewhere           rows still to come; what another thread waits for
     ext/                           one module a library, imported by nobody here

@@ -245,6 +245,11 @@ class ContextError(Exception):
             self._notes = [] if self.detail == self.text else [self.detail]
         return self._notes
 
+    @__notes__.setter
+    def __notes__(self, notes: list[str]) -> None:
+        # Those who pickle exceptions with all that belongs to them (tblib) put it back.
+        self._notes = notes
+
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
         # Without its context: that belongs to this process.
         return type(self), (self.detail,)

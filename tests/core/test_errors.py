@@ -270,6 +270,13 @@ def test_an_error_is_pickled_without_its_context(protocol: int) -> None:
             assert "".join(traceback.format_exception(back)).count(error.detail) == 1
 
 
+def test_notes_can_be_set_by_whoever_pickles_them_too() -> None:
+    error = Canceled("who")
+    error.__notes__ = ["who", "and more"]
+    error.add_note("last")
+    assert error.__notes__ == ["who", "and more", "last"]
+
+
 def test_a_context_cannot_be_pickled_or_copied() -> None:
     with background().with_cancel() as scope:
         for take in (pickle.dumps, copy.copy, copy.deepcopy):

@@ -418,6 +418,66 @@ def test_a_check_that_does_not_end_is_a_finding() -> None:
     assert "check: it does not end within 1 s" in report.findings[0].problem
 
 
+# -- a second cancel, in the cleanup -----------------------------------------------
+
+
+async def rolls_back(pool: Pool) -> None:
+    connection = pool.free.pop()
+    try:
+        await asyncio.sleep(1.0)
+    except BaseException:
+        await asyncio.sleep(0.1)  # the roll-back
+        pool.put(connection)
+        raise
+    pool.put(connection)
+
+
+async def rolls_back_whatever_comes(pool: Pool) -> None:
+    connection = pool.free.pop()
+    try:
+        await asyncio.sleep(1.0)
+    except BaseException:
+        try:
+            await asyncio.sleep(0.1)
+        finally:
+            pool.put(connection)
+        raise
+    pool.put(connection)
+
+
+def test_cleanup_is_canceled_as_well_when_asked() -> None:
+    once = sweep(rolls_back, setup=Pool)
+    assert once.verdict is Verdict.PASS
+    twice = sweep(rolls_back, setup=Pool, twice=True)
+    (finding,) = twice.findings
+    assert "raises IndexError" in finding.problem
+    assert all(cut.again is not None for cut in finding.cuts)
+    assert "\n  and again, while its cleanup\n    awaits " in str(finding)
+    assert ", 4 twice)" in str(twice)  # each way to end its one wait, and then again
+    again = sweep(rolls_back, setup=Pool, at=str(finding.cuts[0]))
+    assert [one.problem for one in again.findings] == [finding.problem]
+    assert again.runs == 2
+
+
+def test_cleanup_that_is_safe_passes_twice() -> None:
+    report = sweep(rolls_back_whatever_comes, setup=Pool, twice=True)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert len([cut for cut in report.delivered if cut.again]) >= 4
+
+
+def test_where_one_end_does_harm_two_are_not_tried() -> None:
+    report = sweep(slot, setup=Pool, twice=True)
+    assert report.verdict is Verdict.FAIL
+    assert not [cut for cut in report.delivered if cut.again]
+
+
+def test_of_a_plain_function_there_is_nothing_more_to_end() -> None:
+    def op(ctx: Context) -> None:
+        ctx.sleep(1.0)
+
+    assert sweep(op, twice=True).delivered == sweep(op).delivered
+
+
 # -- plain functions -------------------------------------------------------------
 
 
@@ -503,6 +563,8 @@ def test_what_cannot_be_called_is_said() -> None:
             sweep(lets_pass, limit=bad)
     with pytest.raises(ValueError, match="no place of a sweep"):
         sweep(lets_pass, at="somewhere")
+    with pytest.raises(ValueError, match="no place of a sweep"):
+        sweep(lets_pass, at="shop.py:4 in buy #1 early cancel, again here")
 
 
 # -- the command -------------------------------------------------------------------
@@ -524,6 +586,9 @@ def test_the_command_says_it_with_its_status() -> None:
     place = said.partition("replay: at='")[2].partition("'")[0]
     code, said = command(f"{HERE}:slot", "--setup", f"{HERE}:Pool", "--at", place)
     assert (code, said.split()[0]) == (1, "FAIL")
+    words = [f"{HERE}:rolls_back", "--setup", f"{HERE}:Pool"]
+    assert command(*words)[0] == 0
+    assert command(*words, "--twice")[0] == 1
     code, said = command(f"{HERE}:nothing_to_wait_for")
     assert (code, said.split()[0]) == (2, "UNRESOLVED")
 

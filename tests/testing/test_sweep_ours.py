@@ -67,7 +67,7 @@ async def held(ctx: Context, semaphore: Semaphore) -> None:
 
 @pytest.mark.parametrize("op", [permit, held])
 def test_semaphore(op: Callable[..., Awaitable[None]]) -> None:
-    passes(sweep(op, setup=lambda: Semaphore(2), check=is_free))
+    passes(sweep(op, setup=lambda: Semaphore(2), check=is_free, twice=True))
 
 
 async def through_a_queue(ctx: Context, queue: Queue[int]) -> None:
@@ -86,7 +86,7 @@ async def through_a_queue(ctx: Context, queue: Queue[int]) -> None:
 
 
 def test_queue() -> None:
-    report = sweep(through_a_queue, setup=lambda: Queue[int](1))
+    report = sweep(through_a_queue, setup=lambda: Queue[int](1), twice=True)
     passes(report)
 
 
@@ -142,7 +142,7 @@ async def detached_below(ctx: Context) -> None:
     ids=lambda op: op.__name__,
 )
 def test_waits(op: Callable[..., Awaitable[None]]) -> None:
-    passes(sweep(op))
+    passes(sweep(op, twice=True))
 
 
 # -- groups ------------------------------------------------------------------------
@@ -185,7 +185,7 @@ async def nested(ctx: Context) -> None:
 
 @pytest.mark.parametrize("op", [group, waitgroup, nested], ids=lambda op: op.__name__)
 def test_groups(op: Callable[..., Awaitable[None]]) -> None:
-    passes(sweep(op))
+    passes(sweep(op, twice=True))
 
 
 # -- threads -----------------------------------------------------------------------
@@ -327,4 +327,4 @@ def test_subprocess() -> None:
 
 
 def test_the_asgi_middleware() -> None:
-    passes(sweep(request))
+    passes(sweep(request, twice=True))

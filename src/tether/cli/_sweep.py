@@ -19,6 +19,7 @@ from ..testing import sweep as run
 @click.option("--setup", metavar="MODULE:FUNCTION", help="What makes a fresh state.")
 @click.option("--check", metavar="MODULE:FUNCTION", help="What must hold afterwards.")
 @click.option("--at", metavar="PLACE", help="Only this place, as a report names it.")
+@click.option("--twice", is_flag=True, help="Cancel its cleanup as well.")
 @click.option(
     "--limit",
     type=click.FloatRange(min=0.0, min_open=True),
@@ -33,6 +34,7 @@ def sweep(
     setup: str | None,
     check: str | None,
     at: str | None,
+    twice: bool,
     limit: float,
     real_time: bool,
 ) -> None:
@@ -47,6 +49,7 @@ def sweep(
             setup=None if setup is None else _load(setup),
             check=None if check is None else _load(check),
             at=at,
+            twice=twice,
             limit=limit,
             real_time=real_time,
         )

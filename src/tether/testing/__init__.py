@@ -10,6 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ._contexts import done_context as done_context
+    from ._contexts import expiring_after as expiring_after
+    from ._proxy import Proxies as Proxies
+    from ._proxy import Proxy as Proxy
+    from ._recording import Call as Call
+    from ._recording import recording as recording
     from ._run import Deadlock as Deadlock
     from ._run import run as run
     from ._virtual import VirtualClock as VirtualClock
@@ -24,30 +30,42 @@ if TYPE_CHECKING:
     from .sweeping import sweep as sweep
 
 _HOMES = {
+    "Call": "._recording",
     "Deadlock": "._run",
     "Finding": ".sweeping",
     "Leak": ".leaks",
     "LeakError": ".leaks",
+    "Proxies": "._proxy",
+    "Proxy": "._proxy",
     "Report": ".sweeping",
     "SweepError": ".sweeping",
     "Verdict": ".sweeping",
     "VirtualClock": "._virtual",
     "Watch": ".leaks",
+    "done_context": "._contexts",
+    "expiring_after": "._contexts",
+    "recording": "._recording",
     "run": "._run",
     "sweep": ".sweeping",
     "verify_none": ".leaks",
 }
 
 __all__ = [
+    "Call",
     "Deadlock",
     "Finding",
     "Leak",
     "LeakError",
+    "Proxies",
+    "Proxy",
     "Report",
     "SweepError",
     "Verdict",
     "VirtualClock",
     "Watch",
+    "done_context",
+    "expiring_after",
+    "recording",
     "run",
     "sweep",
     "verify_none",

@@ -14,12 +14,13 @@ has made is not the test's; it is checked when that fixture has been torn down.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Hashable
+from collections.abc import Generator, Hashable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from ._proxy import Proxies
     from .leaks import Watch
 
 MARKER = "tether_leaks"
@@ -41,8 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        f"{SWEEP}(at=..., limit=seconds): end the test at every place where it waits, "
-        "and see what is wrong then",
+        f"{SWEEP}(at=..., twice=False, limit=seconds): end the test at every place "
+        "where it waits, and see what is wrong then",
     )
     strict = config.getini(MARKER)
     if strict not in {"strict", "off"}:
@@ -69,6 +70,18 @@ def pytest_collection_modifyitems(
         checks = plugins.get_plugin("tether-leak-checks")
         assert isinstance(checks, _Checks)
         plugins.register(Sweeps(checks.observe), "tether-sweeps")
+
+
+@pytest.fixture
+def tether_proxy() -> Iterator[Proxies]:
+    """A port that leads to a server, slowly or with failures: see `Proxy`.
+
+    proxy = tether_proxy("127.0.0.1", 5432, latency=0.05)
+    """
+    from ._proxy import Proxies
+
+    with Proxies() as proxies:
+        yield proxies
 
 
 class _Checks:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, final
 from weakref import WeakSet
 
 from sqlalchemy import event
+from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from tether import Context, ContextError, Key, current
 from tether._calls import can_end, instead_of
@@ -180,8 +181,14 @@ class Following:
         self._note(conn, failed=False)
         if ctx is None:
             original(conn)
-        else:
+            return
+        try:
             self._outlasting(ctx, partial(self._roll_back_in_time, ctx, original, conn))
+        except Held as held:
+            if isinstance(conn, _AdhocProxiedConnection):
+                # The engine's first connection, before anybody has it: as in _ping.
+                raise held.take() from None
+            raise
 
     def _roll_back_in_time(
         self, ctx: Context, original: Callable[[Any], None], conn: Any

@@ -19,6 +19,7 @@ from tether import Context
 from tether._clock import INF
 from tether._elsewhere import fetched
 from tether._loops import no_variables, running_loop
+from tether._outlast import outlasting
 
 from ._drivers import Driver
 from ._library import await_only, greenlet_spawn
@@ -95,16 +96,34 @@ def _wait_in_task(
 def connected(ctx: Context, driver: Driver, connect: Callable[[], Any]) -> Any:
     """A new connection, made within `ctx`."""
     if driver.in_tasks:
-        return await_only(_connected_in_task(ctx, connect))
+        return await_only(_connected_in_task(ctx, driver, connect))
     if driver.peer is not None and running_loop() is None:
         return fetched(ctx, connect, lambda conn: conn.close())
     return connect()
 
 
-async def _connected_in_task(ctx: Context, connect: Callable[[], Any]) -> Any:
+async def _connected_in_task(
+    ctx: Context, driver: Driver, connect: Callable[[], Any]
+) -> Any:
+    # It is quick in aiosqlite, which would lose what its thread makes after a cancel.
+    wait = _outlasted if driver.of_sqlite else _awaited
     loop, without = asyncio.get_running_loop(), no_variables()
     with ctx.with_cancel():
         # A transport keeps the variables that it was made with as long as it lives.
         work = greenlet_spawn(connect)
         task = loop.create_task(work, context=without)  # tether: ignore[bare-task]
-        return await task
+        try:
+            return await wait(task)
+        except asyncio.CancelledError:
+            # Somebody's task.cancel() came when it had been made, and nobody knew it.
+            if task.done() and not task.cancelled() and task.exception() is None:
+                await outlasting(greenlet_spawn(task.result().close))
+            raise
+
+
+async def _awaited(task: asyncio.Task[Any]) -> Any:
+    return await task
+
+
+async def _outlasted(task: asyncio.Task[Any]) -> Any:
+    return await outlasting(_awaited(task))

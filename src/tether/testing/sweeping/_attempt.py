@@ -24,7 +24,7 @@ from ..leaks._patience import pauses
 from ._case import Case
 from ._drive import drive, driving_children, seen_by
 from ._places import Cut, Means, Moment, Place, site
-from ._trace import ENDLESS, GOES_ON, RAISES, Trace
+from ._trace import AGAIN, ENDLESS, GOES_ON, RAISES, Trace
 
 TURNS = 8
 
@@ -134,6 +134,11 @@ class Knife:
         trace.places.append(place)
         if not asyncio.isfuture(got):
             trace.yields.add(place)
+        if trace.struck:
+            trace.cleanup.append(place)
+            if cut is not None and place == cut.again and not trace.again:
+                trace.chain += (AGAIN, *_chains.lines(coro))
+                asyncio.get_running_loop().call_soon(self._strike_again)
         if cut is None or trace.reached or place != cut.place:
             return
         trace.reached = True
@@ -147,6 +152,13 @@ class Knife:
     def _strike_late(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled():
             self._strike()
+
+    def _strike_again(self) -> None:
+        task = self._task
+        assert task is not None
+        if not task.done():
+            self._trace.again = True
+            task.cancel()
 
     def _strike(self) -> None:
         task, scope, cut = self._task, self._scope, self._cut
@@ -169,7 +181,8 @@ def judge(trace: Trace, task: asyncio.Task[Any]) -> None:
     cut = trace.cut
     if task.cancelled():
         trace.outcome = "canceled"
-        if trace.struck and cut is not None and cut.means is not Means.CANCEL:
+        ours = cut is not None and cut.means is not Means.CANCEL
+        if trace.struck and ours and not trace.again:
             trace.problems.append("CancelledError comes out, not the context's error")
         return
     error = task.exception()

@@ -70,9 +70,11 @@ class _Runs:
 
     def reports(self, mark: pytest.Mark) -> list[pytest.TestReport]:
         """What pytest is told: of the first run, with the findings of all."""
-        known = {"at", "limit"}
+        known = {"at", "limit", "twice"}
         if mark.args or not known >= mark.kwargs.keys():
-            raise pytest.UsageError(f"{MARKER} takes at= and limit=, not {mark}")
+            raise pytest.UsageError(
+                f"{MARKER} takes at=, twice= and limit=, not {mark}"
+            )
         if not inspect.iscoroutinefunction(self._function):
             raise pytest.UsageError(
                 f"{MARKER} sweeps coroutine functions; for a plain one that takes ctx "
@@ -86,7 +88,8 @@ class _Runs:
                     self._item.nodeid,
                     self._run,
                     WAYS,
-                    None if at is None else parse(at),
+                    only=None if at is None else parse(at),
+                    twice=mark.kwargs.get("twice", False),
                 )
         finally:
             self._item.obj = self._function

@@ -43,20 +43,27 @@ class Place(NamedTuple):
 
 @final
 class Cut(NamedTuple):
-    """One way to end an operation: the place, the moment, the means."""
+    """One way to end an operation: the place, the moment, the means.
+
+    `again` is where it is canceled a second time, while it waits in its cleanup.
+    """
 
     place: Place
     moment: Moment
     means: Means
+    again: Place | None = None
 
     def __str__(self) -> str:
-        return f"{self.place} {self.moment.value} {self.means.value}"
+        again = "" if self.again is None else f", again {self.again}"
+        return f"{self.place} {self.moment.value} {self.means.value}{again}"
 
 
 def parse(text: str) -> Cut:
     """The cut that `str(cut)` was made of."""
     found = re.fullmatch(
-        r"\s*(?P<site>.+) #(?P<nth>\d+) (?P<moment>\w+) (?P<means>\w+)\s*", text
+        r"\s*(?P<site>.+?) #(?P<nth>\d+) (?P<moment>\w+) (?P<means>\w+)"
+        r"(, again (?P<again>.+) #(?P<second>\d+))?\s*",
+        text,
     )
     if (
         found is None
@@ -68,7 +75,10 @@ def parse(text: str) -> Cut:
             "'shop.py:42 in checkout #1 early cancel'"
         )
     place = Place(found["site"], int(found["nth"]))
-    return Cut(place, Moment(found["moment"]), Means(found["means"]))
+    again = None
+    if found["again"] is not None:
+        again = Place(found["again"], int(found["second"]))
+    return Cut(place, Moment(found["moment"]), Means(found["means"]), again)
 
 
 def site(coro: object) -> str:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import final
 
 from ._places import Cut
-from ._trace import Trace, kind_of
+from ._trace import AGAIN, Trace, kind_of
 
 
 class Verdict(Enum):
@@ -40,7 +40,10 @@ class Finding:
         head, _, rest = self.problem.partition("\n")
         lines = [head, *(rest.splitlines() if rest else [])]
         lines.append(f"  ended at: {first}")
-        lines += [f"    awaits {line}" for line in self.chain]
+        lines += [
+            f"  {AGAIN}" if line == AGAIN else f"    awaits {line}"
+            for line in self.chain
+        ]
         if others:
             also = ", ".join(map(str, others[:3]))
             more = f" and {len(others) - 3} more" if len(others) > 3 else ""
@@ -100,7 +103,8 @@ class Report:
         said = f"{count} finding{'s' if count != 1 else ''}, " if count else ""
         said += f"ended at {self.reached} of {self.places} places"
         counts = Counter(
-            f"{cut.moment.value} {cut.means.value}" for cut in self.delivered
+            "twice" if cut.again else f"{cut.moment.value} {cut.means.value}"
+            for cut in self.delivered
         )
         ways = ", ".join(f"{number} {way}" for way, number in counts.items()) or "none"
         lines = [

@@ -42,6 +42,7 @@ def sweep(
     setup: Callable[[], object] | None = None,
     check: Callable[..., object] | None = None,
     at: str | None = None,
+    twice: bool = False,
     limit: float = 3600.0,
     real_time: bool = False,
 ) -> Report:
@@ -74,6 +75,9 @@ def sweep(
     A plain function must take `ctx`; it runs in a thread and is ended at each of its
     looks at the context or the clock of tether.
 
+    `twice=True` cancels it a second time, at every place where its cleanup waits: the
+    client has left, and now the server stops.
+
     Time is virtual (see `run`), so that hours of back-off take milliseconds; `limit` is
     in seconds of it. `real_time=True` runs on the real clock. `at` replays the one
     place that a report names. `report.verify()` raises unless it is a PASS.
@@ -87,13 +91,19 @@ def sweep(
             f"{one.name} takes none"
         )
     ways = WAYS if one.is_async else _plain.WAYS
+    only = None if at is None else parse(at)
     engine = _engine(one, real_time)
     with quiet_collector():
-        return conduct(one.name, engine, ways, None if at is None else parse(at))
+        return conduct(one.name, engine, ways, only=only, twice=twice)
 
 
 def conduct(
-    name: str, run: Callable[[Trace], None], ways: Ways, only: Cut | None
+    name: str,
+    run: Callable[[Trace], None],
+    ways: Ways,
+    *,
+    only: Cut | None,
+    twice: bool,
 ) -> Report:
     """Have `run` do all the runs, and sum up."""
     base = Trace(None)
@@ -125,7 +135,7 @@ def conduct(
         yields |= trace.yields
         if not trace.reached:
             unresolved.append(f"{cut}: not reached in {TRIES} runs")
-        elif trace.struck:
+        elif trace.delivered:
             delivered.append(cut)
         else:
             missed.append(cut)  # it was over, or what it waited for never came
@@ -137,6 +147,10 @@ def conduct(
             more = [one for one in _cuts(fresh, ways) if one not in done]
             done |= {*more}
             todo += more
+        if twice and only is None and cut.again is None and trace.struck:
+            # Where one end does harm, two are no news.
+            again = [] if trace.problems else trace.cleanup
+            todo += [cut._replace(again=place) for place in again]
         trace.places.clear()
     if only is not None and not delivered and not unresolved:
         unresolved.append(f"{only}: the end could not be delivered there")

@@ -12,6 +12,7 @@ from ._places import Cut, Place
 GOES_ON = "a task of it goes on"
 ENDLESS = "it does not end"
 RAISES = "it raises"
+AGAIN = "and again, while its cleanup"  # in a chain: of the second end from here on
 
 
 @final
@@ -24,10 +25,19 @@ class Trace:
     yields: set[Place] = field(default_factory=set)  # without anything to wait for
     reached: bool = False  # the place of the cut
     struck: bool = False  # the end was delivered
+    cleanup: list[Place] = field(default_factory=list)  # where it waited after that
+    again: bool = False  # and the second one, in the cleanup
     chain: tuple[str, ...] = ()
     outcome: str = ""
     unending: bool = False
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def delivered(self) -> bool:
+        """Whether it was ended as the cut says."""
+        return self.struck and (
+            self.again or self.cut is None or self.cut.again is None
+        )
 
     def fails(self) -> list[str]:
         """Why nothing can be learned from the operation if no end was delivered."""

@@ -1,0 +1,59 @@
+"""Work that comes as a message: its context, made of what the sender wrote.
+
+For integrations of engines and brokers. A message may lie for long before anybody takes
+it, so it carries the time that is left and the instant as well: the smaller counts.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from ._context import Context
+from ._roots import background
+from ._scope import Scope
+from .wire import Inbound, Outbound
+
+_OUTBOUND = Outbound()
+_INBOUND = Inbound()
+
+
+def written(ctx: Context) -> dict[str, str]:
+    """What a message tells of `ctx`: its time, its values, its trace."""
+    headers: dict[str, str] = {}
+    _OUTBOUND.write(ctx, headers, now=time.time())
+    return headers
+
+
+def scope_of(headers: Mapping[str, str], label: str) -> Scope:
+    """The scope of the work that a message asks for; the sender is trusted."""
+    lines = [(name.encode(), text.encode()) for name, text in headers.items()]
+    arrived = _INBOUND.read(lines, trusted=True, now=time.time())
+    ctx = arrived.onto(background())
+    if arrived.timeout is None:
+        return ctx.with_cancel(label=label)
+    return ctx.with_timeout(arrived.timeout, cause=arrived.cause, label=label)
+
+
+@contextmanager
+def tracing(headers: Mapping[str, str]) -> Iterator[None]:
+    """A block within the sender's trace, if OpenTelemetry is loaded here.
+
+    Not where an instrumentation of the engine has begun a span already.
+    """
+    propagate = sys.modules.get("opentelemetry.propagate")
+    trace = sys.modules.get("opentelemetry.trace")
+    if propagate is None or trace is None:
+        yield
+        return
+    if trace.get_current_span().get_span_context().is_valid:
+        yield
+        return
+    context = sys.modules["opentelemetry.context"]
+    token = context.attach(propagate.extract(headers))
+    try:
+        yield
+    finally:
+        context.detach(token)

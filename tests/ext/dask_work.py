@@ -1,0 +1,90 @@
+"""What the tests have done on the workers of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from distributed import Worker
+
+from tether import Context, current
+from tether.ext import psycopg
+from tether.wire import REQUEST_ID
+
+
+def note(log: str, line: str) -> None:
+    """A line in a file, in one write."""
+    with Path(log).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def notes(log: Path) -> list[str]:
+    return log.read_text("utf-8").splitlines() if log.exists() else []
+
+
+def wait(ctx: Context, log: str) -> None:
+    note(log, f"started by {os.getpid()}")
+    try:
+        ctx.sleep(600)
+    finally:
+        note(log, f"stopped: {type(ctx.err()).__name__}: {ctx.cause()}")
+
+
+async def wait_in_a_task(ctx: Context, log: str) -> None:
+    note(log, f"started by {os.getpid()}")
+    try:
+        await asyncio.sleep(600)
+    finally:
+        note(log, f"stopped: {type(ctx.err()).__name__}: {ctx.cause()}")
+
+
+def tell(ctx: Context, what: object) -> tuple[object, float, str | None, str]:
+    assert current() is ctx
+    return what, ctx.remaining(), ctx.value(REQUEST_ID), ctx.label
+
+
+async def tell_in_a_task(
+    ctx: Context, what: object
+) -> tuple[object, float, str | None, str]:
+    await asyncio.sleep(0)
+    return tell(ctx, what)
+
+
+def double(ctx: Context, number: int) -> int:
+    return 2 * number
+
+
+def trace(ctx: Context) -> int:
+    from opentelemetry import trace
+
+    return trace.get_current_span().get_span_context().trace_id
+
+
+def run_out(ctx: Context) -> None:
+    with ctx.with_timeout(0.01) as budget:
+        budget.sleep(600)
+
+
+def fail(ctx: Context) -> None:
+    raise LookupError("no such thing")
+
+
+def die(ctx: Context) -> None:
+    os._exit(1)
+
+
+def query(ctx: Context, url: str, sql: str) -> None:
+    import psycopg as driver
+
+    with driver.connect(url) as conn:
+        psycopg.execute(ctx, conn, sql)
+
+
+def load_opentelemetry() -> None:
+    import opentelemetry.propagate  # noqa: F401
+
+
+async def close(dask_worker: Worker) -> None:
+    """The worker leaves in order; its nanny starts another one."""
+    await dask_worker.close(nanny=False, reason="a test")

@@ -238,7 +238,7 @@ class ContextError(Exception):
         self._detail = f"{self.detail}; {more}"
 
     @property
-    def __notes__(self) -> list[str]:  # type: ignore[override]
+    def __notes__(self) -> list[str]:
         # A traceback prints the notes of an exception; this way it shows the detail
         # of those that are printed and costs nothing for all others.
         if self._notes is None:

@@ -27,6 +27,7 @@ FOUND = [
     ("asyncio_tasks", "wait_for around Queue.get", "swallows the cancel"),
     ("asyncio_tasks", "wait", "a task of it goes on"),
     ("asyncio_outside", "open_connection, staggered", "unclosed <socket"),
+    ("asyncio_outside", "loop.sock_accept", "InvalidStateError"),
     ("anyio", "Condition: one notify, two wait", "not holding this lock"),
     ("anyio", "memory stream: receive", "4 sent, 3 arrived"),
     ("anyio", "open_file", "unclosed file"),

@@ -17,8 +17,11 @@ from bench import (
     asgi,
     chain,
     clients,
+    debug,
     derive,
     groups,
+    grpc,
+    jobs,
     latency,
     looks,
     memory,
@@ -47,10 +50,13 @@ TOPICS: dict[str, ModuleType] = {
     "asgi": asgi,
     "clients": clients,
     "chain": chain,
+    "grpc": grpc,
     "groups": groups,
     "sql": sql,
     "resources": resources,
+    "jobs": jobs,
     "observe": observe,
+    "debug": debug,
     "vet": vet,
     "sweep": sweep,
 }
@@ -64,7 +70,12 @@ PEERS = (
     "psycopg",
     "asyncpg",
     "redis",
+    "distributed",
+    "celery",
+    "grpcio",
     "flake8-async",
+    "aiomonitor",
+    "py-spy",
 )
 NAME, VALUE, RATIO = 42, 9, 7
 

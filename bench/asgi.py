@@ -80,13 +80,13 @@ class Client(asyncio.Protocol):
 class Server:
     """One side's server, started when first needed."""
 
-    def __init__(self, *how: str) -> None:
-        self.how = how
+    def __init__(self, *how: str, module: str = "bench.asgi") -> None:
+        self.how = (module, *how)
         self.port = 0
 
     def start(self) -> None:
         child = subprocess.Popen(
-            [sys.executable, "-m", "bench.asgi", *self.how],
+            [sys.executable, "-m", *self.how],
             cwd=ROOT,
             stdin=subprocess.PIPE,  # closed when this process ends, in whatever way
             stdout=subprocess.PIPE,
@@ -198,6 +198,11 @@ def main(side: str, http: Any, loop: Any) -> None:
         access_log=False,
         log_level=50,
     )
+    serve(config, loop)
+
+
+def serve(config: Any, loop: str) -> None:
+    """Answer, and print the port, until standard input is closed."""
     # Said to be TCP, or asyncio leaves Nagle on, and h11 writes in two pieces.
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))

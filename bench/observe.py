@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter_ns as now
 
-from bench._measure import Case, Effort, Side
+from bench import observed
+from bench._measure import Bar, Case, Effort, Side
 from bench.scopes import HOUR
-from tether import background
+from tether import _live, _watching, background
 from tether.wire import Outbound
+
+# Given, as to switch the metrics on takes longer than to use them a hundred times.
+MANY = 20_000
 
 
 def scopes(n: int) -> int:
@@ -66,9 +70,32 @@ def everything(n: int) -> int:
     return counted(traced)(n)
 
 
-def cases(_: Effort) -> list[Case]:
+def looks(n: int) -> int:
+    """What a scope pays for metrics that are off: two looks; here five times that."""
+    start = now()
+    for _ in range(n):
+        if _live.made is not None or _watching.dropped is not None:
+            raise AssertionError("the metrics are on")
+        if _live.made is not None or _watching.dropped is not None:
+            raise AssertionError("the metrics are on")
+        if _live.made is not None or _watching.dropped is not None:
+            raise AssertionError("the metrics are on")
+        if _live.made is not None or _watching.dropped is not None:
+            raise AssertionError("the metrics are on")
+        if _live.made is not None or _watching.dropped is not None:
+            raise AssertionError("the metrics are on")
+    return now() - start
+
+
+def cases(effort: Effort) -> list[Case]:
     """A scope alone, and with what a request does besides."""
-    alone = [Side("metrics off", scopes), Side("metrics on", counted(scopes))]
+    alone = [
+        Side("metrics off", scopes),
+        Side(
+            "of that for metrics at all", looks, per=5, bars=(Bar(0.01, "metrics off"),)
+        ),
+        Side("metrics on", counted(scopes)),
+    ]
     whole = [
         Side("everything off", requests),
         Side("metrics on", counted(requests)),
@@ -76,6 +103,9 @@ def cases(_: Effort) -> list[Case]:
         Side("metrics on and a span", everything),
     ]
     return [
-        Case("a scope, made, entered and left in a thread", alone[0].name, alone),
-        Case("a scope, and the headers of one call", whole[0].name, whole),
+        Case(
+            "a scope, made, entered and left in a thread", alone[0].name, alone, n=MANY
+        ),
+        Case("a scope, and the headers of one call", whole[0].name, whole, n=MANY),
+        observed.case(effort),
     ]

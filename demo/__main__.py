@@ -74,6 +74,11 @@ def parse() -> argparse.Namespace:
         read.__name__ = "number"
         return read
 
+    def port(text: str) -> int:
+        if not (text.isdecimal() and 1024 <= int(text) <= 65_000):
+            raise argparse.ArgumentTypeError("from 1024 to 65000")
+        return int(text)
+
     parser.add_argument(
         "--variant",
         choices=[*VARIANTS[:-1], "all"],
@@ -96,6 +101,12 @@ def parse() -> argparse.Namespace:
         "--postgres",
         action="store_true",
         help="the data in a PostgreSQL, which is started for it, not in SQLite files",
+    )
+    parser.add_argument(
+        "--debug",
+        type=port,
+        metavar="PORT",
+        help="the live pages of the pods: of the first one here, then of the next",
     )
     parser.add_argument(
         "--report",
@@ -132,12 +143,21 @@ async def replay_all(
     for pair in pairs:
         tell(f"starting two shops: {pair[0]} and {pair[1]}")
         async with AsyncExitStack() as stack:
-            shops = [
-                await stack.enter_async_context(
-                    shop(ctx, variant, folder / variant, where, cores, options.pods)
+            shops = []
+            for nth, (variant, cores) in enumerate(zip(pair, halves(), strict=True)):
+                page = options.debug and options.debug + nth * options.pods
+                made = shop(
+                    ctx,
+                    variant,
+                    folder / variant,
+                    where,
+                    cores,
+                    options.pods,
+                    debug=page,
                 )
-                for variant, cores in zip(pair, halves(), strict=True)
-            ]
+                shops.append(await stack.enter_async_context(made))
+                if page:
+                    tell(f"the live page of {variant}, pod 0: http://127.0.0.1:{page}/")
             if scale is None:
                 scale = await measure(ctx, shops[1], options, tell)
             records += await replay(ctx, shops, scale, options, tell)

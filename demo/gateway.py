@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import grpc
 import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -70,7 +71,11 @@ shop = Starlette(
         Route("/payments/{id}", post_payment, methods=["POST"]),
     ],
     lifespan=lifespan,
-    exception_handlers={DeadlineExceeded: too_late, httpx.HTTPError: not_answered},
+    exception_handlers={
+        DeadlineExceeded: too_late,
+        httpx.HTTPError: not_answered,
+        grpc.RpcError: not_answered,
+    },
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+import grpc
 import httpx
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -28,7 +29,7 @@ async def post_checkout(request: Request) -> Response:
     with current().with_timeout(1.5, reserve=0.05) as budget:  # 50 ms to answer
         budget.require(0.1)  # else nothing is begun
         with budget.with_timeout(0.4) as step:
-            await send(step, services.inventory, f"/reservations/{order}")
+            await services.inventory.reserve(step, order)
         with budget.with_timeout(0.5) as step:
             await send(step, services.payment, f"/charges/{order}")
         with budget.with_timeout(0.8) as step:  # connection, transaction, commit
@@ -54,13 +55,13 @@ async def post_order(request: Request) -> Response:
         ctx.require(0.1)
         step = "reserve"
         with ctx.with_timeout(0.5) as reserving:
-            await send(reserving, services.inventory, f"/reservations/{order}")
+            await services.inventory.reserve(reserving, order)
         step = "charge"
         with ctx.with_timeout(2.0) as charging:
             await send(charging, services.payment, f"/charges/{order}")
     except DeadlineExceeded as exc:
         return JSONResponse({"error": exc.detail, "step": step}, 504)
-    except httpx.HTTPError as exc:
+    except (httpx.HTTPError, grpc.RpcError) as exc:
         return JSONResponse({"error": str(exc), "step": step}, 502)
     return JSONResponse({"order": order}, 201)
 

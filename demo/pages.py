@@ -67,7 +67,7 @@ async def get_product(request: Request) -> Response:
         async with Group(page) as group:  # the first error ends the others
             info = group.go(data.find_product, product)
             reviews = group.go(fetch, services.reviews, f"/reviews/{product}")
-            stock = group.go(fetch, services.inventory, f"/stock/{product}")
+            stock = group.go(services.inventory.stock, product)
             others = group.go(fetch, services.recommendations, path)
     answer = {
         **info.result(),
@@ -84,7 +84,7 @@ async def get_dashboard(request: Request) -> Response:
         async with WaitGroup(page) as work:  # one failure leaves the others alone
             parts = {
                 "reviews": work.go(fetch, services.reviews, "/reviews/0"),
-                "stock": work.go(fetch, services.inventory, "/stock/0"),
+                "stock": work.go(services.inventory.stock, 0),
             }
     known = {name: part.result() for name, part in parts.items() if not part.error}
     return JSONResponse({"parts": known, "missing": len(work.errors)})
@@ -98,7 +98,7 @@ async def get_stocks(request: Request) -> Response:
     with current().with_timeout(2.0, reserve=0.1) as page:
         async with Group(page, limit=4) as workers:
             stocks = [
-                workers.go(fetch, services.inventory, f"/stock/{product}")
+                workers.go(services.inventory.stock, product)
                 for product in range(1, 13)
             ]
     return JSONResponse([stock.result() for stock in stocks])

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 
+from tether import debug
 from tether.ext.logging import install
 from tether.ext.uvicorn import serve
 
@@ -22,11 +23,19 @@ FORMAT = "%(asctime)s %(levelname)s [%(request_id)s, %(remaining).2f s] %(messag
 def main(module: str, port: int) -> int:
     """Serve the application of a module until SIGTERM, as `tether serve` does."""
     follow_parent()
-    install()  # request id and remaining time in every record
-    logging.basicConfig(format=FORMAT, level=logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
+    log_with_contexts()
+    page = os.environ.get("DEMO_DEBUG")
+    if page:
+        debug.serve(int(page))
     app = importlib.import_module(module).app
     return serve(lambda: app, port=port, log_level="warning", access_log=False)
+
+
+def log_with_contexts() -> None:
+    """Request id and remaining time in every record, which goes to standard error."""
+    install()
+    logging.basicConfig(format=FORMAT, level=logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
 
 
 def follow_parent() -> None:

@@ -1,4 +1,4 @@
-"""The services behind the gateway: a client for each.
+"""The services behind the gateway: a client for each, of HTTP or of gRPC.
 
 They take a context first, end with it, and tell the other side how much time is left
 and whose request it is. A service that hangs holds up the connections of its own
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from demo.inventory import Inventory, inventory_at
 from tether import Context, Key
 from tether.ext.httpx import AsyncClient
 
@@ -33,7 +34,7 @@ class Services:
 
     recommendations: Client
     reviews: Client
-    inventory: Client
+    inventory: Inventory
     payment: Client
 
 
@@ -53,7 +54,7 @@ async def opened() -> AsyncIterator[Services]:
         yield Services(
             await client("recommendations"),
             await client("reviews"),
-            await client("inventory"),
+            await stack.enter_async_context(inventory_at(os.environ["DEMO_INVENTORY"])),
             await client("payment"),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +16,7 @@ from demo.supervisor import Pod
 from tether import Context, DeadlineExceeded, Group, to_thread
 
 SERVICES = ["recommendations", "reviews", "inventory", "payment"]
+GRPC = "inventory"  # the others speak HTTP
 READY_WITHIN = 40.0
 # Without these glibc keeps what was freed, and what is in use could not be seen.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "2"}
@@ -35,10 +36,12 @@ class Shop:
         where: Where,
         cores: set[int],
         pods: int,
+        debug: int | None = None,
     ) -> None:
         folder.mkdir()
         self.variant = variant
         self.pods: list[Pod] = []
+        self.debug = debug  # the port of the live page of pod 0; the others follow
         self._folder = folder
         self._cores = cores
         ports = free_ports(len(SERVICES) + 1 + pods)
@@ -56,7 +59,9 @@ class Shop:
     async def open(self, ctx: Context) -> None:
         """Start all but the pods."""
         for name, port in self._services.items():
-            words = ("demo.serve", f"demo.upstreams.{name}", str(port))
+            words = [f"demo.upstreams.{name}", str(port)]
+            if name != GRPC:
+                words.insert(0, "demo.serve")
             self._children.append(self._child(*words, log=name))
         ports = map(str, (self.port, *self._pod_ports))
         self._children.append(self._child("demo.balancer", *ports, log="balancer"))
@@ -64,7 +69,10 @@ class Shop:
             for child, port in zip(
                 self._children, [*self._services.values(), self.port], strict=True
             ):
-                group.go(_answers, port, "/", lambda _: True, child)
+                if child.name.startswith(f"demo.upstreams.{GRPC}"):
+                    group.go(_listens, port, child)
+                else:
+                    group.go(_answers, port, "/", lambda _: True, child)
 
     async def start_pods(
         self,
@@ -85,12 +93,16 @@ class Shop:
             f"DEMO_{name.upper()}": f"http://127.0.0.1:{port}"
             for name, port in self._services.items()
         }
+        env[f"DEMO_{GRPC.upper()}"] = f"127.0.0.1:{self._services[GRPC]}"
         env |= {"DEMO_DATABASE": self._databases[weight], "DEMO_LIMIT": str(places)}
         env["DEMO_PREFETCH"] = self.variant
 
         def starter(number: int, port: int) -> Callable[[], Child]:
             words = ("demo.serve", "demo.gateway", str(port))
-            return lambda: self._child(*words, log=f"pod-{number}", **env)
+            page = "" if self.debug is None else str(self.debug + number)
+            return lambda: self._child(
+                *words, log=f"pod-{number}", DEMO_DEBUG=page, **env
+            )
 
         self.pods = [
             Pod(number, port, starter(number, port), limit)
@@ -133,10 +145,21 @@ class Shop:
 
 @asynccontextmanager
 async def shop(
-    ctx: Context, variant: str, folder: Path, where: Where, cores: set[int], pods: int
+    ctx: Context,
+    variant: str,
+    folder: Path,
+    where: Where,
+    cores: set[int],
+    pods: int,
+    *,
+    debug: int | None = None,
 ) -> AsyncIterator[Shop]:
-    """A block with a shop, its pods still to be started; it ends with the block."""
-    made = Shop(variant, folder, where, cores, pods)
+    """A block with a shop, its pods still to be started; it ends with the block.
+
+    `debug` is the port at which the first pod has its live page, the next one has its
+    at the next port, and so on.
+    """
+    made = Shop(variant, folder, where, cores, pods, debug)
     try:
         await made.open(ctx)
         yield made
@@ -151,16 +174,40 @@ async def _answers(
     accept: Callable[[int], bool],
     process: Child | Pod | None = None,
 ) -> None:
-    """Wait until a server answers."""
+    """Wait until a server of HTTP answers."""
+
+    async def ask() -> bool:
+        status, _ = await request(port, "GET", path)
+        return accept(status)
+
+    await _ready(ctx, ask, f"answer at {path}", process)
+
+
+async def _listens(ctx: Context, port: int, process: Child) -> None:
+    """Wait until a server takes connections."""
+
+    async def connect() -> bool:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+        return True
+
+    await _ready(ctx, connect, f"server on port {port}", process)
+
+
+async def _ready(
+    ctx: Context,
+    try_it: Callable[[], Awaitable[bool]],
+    what: str,
+    process: Child | Pod | None,
+) -> None:
     child = process.child if isinstance(process, Pod) else process
     try:
         with ctx.with_timeout(READY_WITHIN) as waiting:
             while True:
                 try:
                     with waiting.with_timeout(2.0):
-                        status, _ = await request(port, "GET", path)
-                    if accept(status):
-                        return
+                        if await try_it():
+                            return
                 except (OSError, DeadlineExceeded):
                     pass  # not yet
                 if child is not None and child.is_over():
@@ -168,6 +215,4 @@ async def _answers(
                 await asyncio.sleep(0.05)
     except DeadlineExceeded:
         said = "" if child is None else f" {child.name}:\n{child.said()}"
-        raise DidNotStartError(
-            f"no answer at {path} within {READY_WITHIN:g} s;{said}"
-        ) from None
+        raise DidNotStartError(f"no {what} within {READY_WITHIN:g} s;{said}") from None

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = {
     "observe",
+    "debug",
     "scopes",
     "derive",
     "looks",
@@ -25,11 +26,13 @@ TOPICS = {
     "asgi",
     "clients",
     "chain",
+    "grpc",
     "groups",
     "vet",
     "sql",
     "resources",
     "sweep",
+    "jobs",
 }
 ROW = {
     "topic",

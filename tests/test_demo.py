@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from demo.processes import free_ports
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
@@ -127,6 +130,23 @@ def test_no_process_outlives_the_demo_however_it_ends(
     gone(left)
 
 
+def test_the_pods_have_live_pages_if_it_is_told_so(tmp_path: Path) -> None:
+    # The first pod there is measures the machine: it is of the second shop.
+    first = free_ports(1)[0]
+    with start("--debug", str(first), "--pods", "1", TMPDIR=str(tmp_path)) as demo:
+        until = time.monotonic() + PATIENCE
+        said = ""
+        while "Server.main_loop" not in said and time.monotonic() < until:
+            try:
+                url = f"http://127.0.0.1:{first + 1}/debug/tether.txt"
+                said = urllib.request.urlopen(url, timeout=5.0).read().decode()
+            except OSError:
+                time.sleep(0.05)
+        demo.send_signal(signal.SIGINT)
+        demo.communicate(timeout=PATIENCE)
+    assert "Server.main_loop" in said
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -136,6 +156,7 @@ def test_no_process_outlives_the_demo_however_it_ends(
         ("--memory", "much"),
         ("--pods", "0"),
         ("--variant", "X"),
+        ("--debug", "80"),
     ],
     ids=" ".join,
 )

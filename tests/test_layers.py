@@ -29,7 +29,7 @@ CORE = [
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
     *["_context", "_scope", "_roots", "_behalf"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
-    *["_awaits", "_where", "_left", "_outlast", "_to_thread"],
+    *["_awaits", "_tasks", "_where", "_left", "_outlast", "_to_thread"],
     *[
         "_bell",
         "_handle",
@@ -53,6 +53,7 @@ LIBRARIES = {
     "ext.asgi": set(),
     "ext.dask": {"distributed"},
     "ext.django": {"asgiref", "django"},
+    "ext.grpc": {"grpc", "prometheus_client"},
     "ext.httpx": {"httpx", "httpx2"},
     "ext.logging": set(),
     "ext.otel": {"opentelemetry"},

@@ -23,6 +23,12 @@ from tether.ext.asgi import ContextMiddleware, Service
 SLOWER = 0.05
 
 
+def taken(latency: float) -> float:
+    """The seconds that one call takes."""
+    slow = random.random() < SLOWER
+    return latency * random.uniform(1.0, 3.0) if slow else latency
+
+
 class Behavior:
     """What a call to a service has to go through."""
 
@@ -32,10 +38,7 @@ class Behavior:
 
     async def take(self) -> None:
         """Take the time that a call takes; 503 if it is to fail."""
-        seconds = self.latency
-        if random.random() < SLOWER:
-            seconds *= random.uniform(1.0, 3.0)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(taken(self.latency))
         if random.random() < self.failing:
             raise HTTPException(503, "not at the moment")
 

@@ -14,6 +14,7 @@ A map of the package, in the order in which to read it:
     _line _semaphore _queue        waits that end with a context
     _wait_for _merge               a wait for something else; for several contexts
     _threads _awaits _where _left  threads for blocking work; what runs, and where
+    _tasks                         all tasks, and which context each works for
     _to_thread signals
     _program _run                  a program: its signals, its threads, its end
     _bell _handle _piece           a piece of work: who waits for it, where it runs

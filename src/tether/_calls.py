@@ -24,12 +24,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from functools import partial
 from types import TracebackType
 from typing import Any, final
 
-from . import _pool
+from . import _pool, _watching
 from ._clock import INF
 from ._context import Context
 from ._current import Pending
@@ -177,6 +178,46 @@ def instead_of(exc: BaseException, ctx: Context) -> None:
     except (ContextError, asyncio.CancelledError) as error:
         append_cause(exc, error.__cause__)  # why it ended stays in the chain
         raise error from exc
+
+
+@final
+class hop:  # noqa: N801
+    """A block in which a call is made within `ctx`, until its answer begins.
+
+    For those who want to know how long such calls take, see `_watching`.
+    """
+
+    __slots__ = ("_told",)
+
+    def __init__(self, ctx: Context, method: str | None, url: object) -> None:
+        begun = _watching.hop
+        self._told = None if begun is None else begun(ctx, method or "", url)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if self._told is not None:
+            self._told(exc)
+
+
+_NOTHING = nullcontext()
+
+
+def statement(
+    ctx: Context, system: str, said: object
+) -> AbstractContextManager[object]:
+    """A block around one statement of a database, for the traces, see `_watching`.
+
+    In a task it stands around all that the task waits for, a connection included.
+    """
+    begun = _watching.statement
+    return _NOTHING if begun is None else begun(ctx, system, said)
 
 
 # -- connecting ----------------------------------------------------------------------

@@ -29,7 +29,7 @@ from inspect import CO_COROUTINE
 from types import TracebackType
 from typing import Any, Never, Self
 
-from . import _block, _clock, _live, _turns
+from . import _block, _clock, _live, _turns, _watching
 from ._bell import Bell
 from ._checks import limit_
 from ._clock import INF, Parker
@@ -193,6 +193,12 @@ class Crew(Bell):
             # The traceback of a task that has failed at once refers to this frame.
             piece = None
             del handle, scope
+
+    def _told(self, handle: Handle[Any] | None, ctx: Context) -> Handle[Any] | None:
+        """The handle; if there is none the work is shed, and that is told."""
+        if handle is None and _watching.shed is not None:
+            _watching.shed(ctx)
+        return handle
 
     def _refuse(self) -> None:
         """An error unless work may be started."""

@@ -21,7 +21,7 @@ from ._errors import (
     OF_ROOT,
     DeadlineExceeded,
 )
-from ._keys import Key, Value
+from ._keys import ELSEWHERE, Key, Value
 from ._tree import ADOPTED, DETACHED, NO_DEADLINE, ROOT, VALUE, Node
 
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 
 # The name of the work that a context belongs to, as "GET /users/{id}".
 LABEL: Key[str] = Key("tether.label")
+
+
+def own_label(node: Node) -> str:
+    """Its label, for a finalizer: a user-made context above it is not asked."""
+    link = node._values
+    while link is not None and link.key is not ELSEWHERE:
+        if link.key is LABEL:
+            return str(link.value)
+        link = link.next
+    return ""
 
 
 def site(node: Node) -> str:

@@ -106,7 +106,7 @@ class Group(Crew):
         self, fn: Callable[..., object], /, *args: object, **kwargs: object
     ) -> Handle[object] | None:
         """Like `go`, but None, and nothing is started, while the limit is reached."""
-        return self._launch(fn, args, kwargs, shed=True)
+        return self._told(self._launch(fn, args, kwargs, shed=True), self._scope)
 
     @property
     def error(self) -> BaseException | None:

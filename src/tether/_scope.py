@@ -17,7 +17,7 @@ from contextvars import Token
 from types import CodeType, FrameType, TracebackType
 from typing import Any, NoReturn, Self, TypeVar, cast, final
 
-from . import _clock, _describe, _foreign, _hooks, _interrupt, _live
+from . import _clock, _describe, _foreign, _hooks, _interrupt, _live, _watching
 from ._checks import cause_, seconds_
 from ._clock import INF
 from ._context import Context
@@ -408,6 +408,8 @@ class Scope(_Made):
                 stack.state.timers.add(_hooks.Later(self))
 
     def __del__(self) -> None:
+        if _watching.dropped is not None:
+            _watching.dropped(self)
         if self._end is None and self._is_alone():
             warnings.warn(
                 NEVER_CANCELED.format(site=_describe.site(self)),

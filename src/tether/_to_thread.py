@@ -26,7 +26,7 @@ from inspect import iscoroutinefunction
 from threading import Thread, current_thread
 from typing import Any, Generic, NamedTuple, TypeVar, TypeVarTuple, cast, final
 
-from . import _clock, _current, _hooks, _interrupt, _loops, _threads
+from . import _clock, _current, _hooks, _interrupt, _loops, _threads, _watching
 from ._checks import callable_
 from ._clock import INF
 from ._context import Context
@@ -86,6 +86,8 @@ async def to_thread(
         await work.wait(abandon=abandon)
     except BaseException:
         work.abandoned = not work.done
+        if work.abandoned and _watching.abandoned is not None:
+            _watching.abandoned(ctx)
         work.let_go()
         raise
     return work.outcome()

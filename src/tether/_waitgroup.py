@@ -115,7 +115,8 @@ class WaitGroup(Crew):
         self, fn: Callable[..., object], /, *args: object, **kwargs: object
     ) -> Handle[object] | None:
         """Like `go`, but None, and nothing is started, while the limit is reached."""
-        return self._keep(self._launch(fn, args, kwargs, shed=True))
+        handle = self._launch(fn, args, kwargs, shed=True)
+        return self._told(self._keep(handle), self._scope)
 
     def _keep(self, handle: Handle[object] | None) -> Handle[object] | None:
         if handle is not None:
@@ -201,7 +202,8 @@ class WaitGroup(Crew):
         """Like `go_with`, but None at once while the limit is reached: shed load."""
         values = _values_of(ctx)
         _left.announce(self)
-        return self._launch(fn, args, kwargs, shed=True, values=values)
+        handle = self._launch(fn, args, kwargs, shed=True, values=values)
+        return self._told(handle, ctx)
 
     @property
     def shed(self) -> int:

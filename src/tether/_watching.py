@@ -1,4 +1,4 @@
-"""What the metrics are told of; None where nobody wants to know.
+"""What the metrics and traces are told of; None where nobody wants to know.
 
 As `_live.made`: whoever reports looks at one name of this module, and calls it if there
 is somebody. The core knows no library of metrics, and they need not know each other.
@@ -7,10 +7,39 @@ is somebody. The core knows no library of metrics, and they need not know each o
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
-# A call to another service begins: how many seconds its context has left, or INF.
+if TYPE_CHECKING:
+    from ._context import Context
+    from ._scope import Scope
+
+# Headers for a call to another service are written: how many seconds its context has
+# left, or INF.
 calling: Callable[[float], None] | None = None
+
+# A call begins, of this context, with this method, to this URL. What it returns is
+# told when the answer begins, or of the error that came instead.
+hop: Callable[[Context, str, object], Callable[[BaseException | None], None]] | None = (
+    None
+)
+
+# A statement runs within this context: on which kind of database, and what it says,
+# which is text as a rule. The block is around it.
+statement: Callable[[Context, str, object], AbstractContextManager[object]] | None = (
+    None
+)
 
 # A block of `ctx.interrupting(fn)` was left after its context ended: `fn`, and how many
 # seconds that took from when `fn` began to run.
 released: Callable[[Callable[[], object], float], None] | None = None
+
+# Nobody has this scope any more: it has ended, or never will. From its finalizer, so
+# in any thread, and in the middle of anything.
+dropped: Callable[[Scope], None] | None = None
+
+# Work was refused because its group is full: for this context.
+shed: Callable[[Context], None] | None = None
+
+# `to_thread` has left work behind: of this context.
+abandoned: Callable[[Context], None] | None = None

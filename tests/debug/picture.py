@@ -1,81 +1,87 @@
-"""Makes docs/_static/debug.png: `python -m tests.debug.picture`."""
+"""Makes docs/_static/debug.png: `python -m tests.debug.picture [TASKS]`.
+
+It is the demo's shop with the handler of the incident, its recommendations degraded,
+and people who look at their carts until a pod has 4,500 tasks. Soon one core has all it
+can do with their attempts, and more come slowly; of 41,000 see `bench debug`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
+from demo import data
+from demo.__main__ import files_in
+from demo.http import request
+from demo.processes import free_ports
+from demo.scale import SLOW
+from demo.shop import UNLIMITED, Shop, shop
 from tests.debug import browser
-from tether import background, debug
+from tether import Context, Group, run
 
 PICTURE = Path(__file__).parents[2] / "docs" / "_static" / "debug.png"
-STUCK, RATE = 40_000, 134
+TASKS = 4_500
+CLIENTS = 32
 
 
-class Cache:
-    """What the handlers go through: twenty connections, and a slow export has them."""
-
-    def __init__(self) -> None:
-        self.connections = asyncio.Semaphore(20)
-        self.never = asyncio.Event()
-
-    async def fetch(self) -> None:
-        async with self.connections:
-            await self.never.wait()
-
-
-async def prefetch(cache: Cache) -> None:
-    await cache.fetch()
-
-
-async def search(cache: Cache) -> None:
-    with background().with_cancel(label="GET /search"):
-        await prefetch(cache)
-
-
-async def product(cache: Cache) -> None:
-    with background().with_timeout(30.0, label="GET /products/{id}"):
-        await cache.fetch()
-
-
-async def export(cache: Cache) -> None:
-    with background().with_cancel(label="GET /export"):
-        await cache.fetch()
-
-
-async def order(cache: Cache) -> None:
-    with background().with_timeout(1.0, label="POST /orders"):
-        while True:
-            try:
-                await cache.never.wait()
-            except asyncio.CancelledError:
-                if asyncio.current_task() in stopped:
-                    raise
-
-
-stopped: set[asyncio.Task[None] | None] = set()
-
-
-async def main() -> None:
+async def main(ctx: Context, tasks: int) -> None:
     path = browser.program()
     assert path is not None, "there is no Chromium"
-    cache = Cache()
-    with debug.serve(port=0) as page:
-        tasks = [asyncio.create_task(export(cache)) for _ in range(20)]
-        await asyncio.sleep(0)
-        tasks += [asyncio.create_task(search(cache)) for _ in range(STUCK)]
-        tasks += [asyncio.create_task(product(cache)) for _ in range(103)]
-        tasks += [asyncio.create_task(order(cache))]
-        async with browser.opened(path, page.url) as tab:
-            for _ in range(6):
-                await asyncio.sleep(1)
-                tasks += [asyncio.create_task(search(cache)) for _ in range(RATE)]
-            PICTURE.write_bytes(await tab.picture())
-        stopped.update(tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+    [page] = free_ports(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        where = files_in(folder)
+        made = shop(ctx, "incident", folder / "shop", where, set(), 1, debug=page)
+        async with made as one, Group(ctx) as group:
+            await one.start_pods(
+                ctx, group, print, count=1, weight=16, places=64, limit=UNLIMITED
+            )
+            await one.degrade(SLOW)
+            enough = asyncio.Event()
+            for first in range(CLIENTS):
+                group.go(look_at_carts, one, first, enough)
+            url = f"http://127.0.0.1:{page}/"
+            await until(ctx, url, tasks)
+            async with browser.opened(path, url) as tab:
+                await ctx.sleep_async(4.0)  # some looks, for the growth
+                PICTURE.write_bytes(await tab.picture())
+            enough.set()
+            one.pods[0].end()
+
+
+async def look_at_carts(
+    ctx: Context, one: Shop, first: int, enough: asyncio.Event
+) -> None:
+    """One of those who look at a cart, and at the next when it is there."""
+    number = first
+    while not enough.is_set():
+        try:
+            with ctx.with_timeout(3.0):
+                path = f"/carts/{number * 7 % data.CARTS}"
+                await request(one.pods[0].port, "GET", path)
+        except (OSError, ValueError, TimeoutError):
+            pass
+        number += CLIENTS
+
+
+async def until(ctx: Context, url: str, tasks: int) -> None:
+    """Wait until the pod has so many tasks."""
+    began = time.monotonic()
+
+    def ask() -> int:
+        with urllib.request.urlopen(f"{url}debug/tether.json", timeout=60.0) as answer:
+            return int(json.load(answer)["task_count"])
+
+    while (count := await asyncio.to_thread(ask)) < tasks:
+        seconds = time.monotonic() - began
+        sys.stderr.write(f"{seconds:5.0f} s  {count:6,} tasks\n")
+        await ctx.sleep_async(1.0)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main, int(sys.argv[1]) if len(sys.argv) > 1 else TASKS)

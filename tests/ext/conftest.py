@@ -8,6 +8,7 @@ import pytest
 
 from demo.databases import server as postgres
 from tests.ext import redis_server
+from tests.ext.tracing import Traced
 from tests.ext.upstream import Authority, Upstream, upstream
 
 
@@ -42,3 +43,10 @@ def _postgres() -> postgres.Server:
 def _redis_server() -> redis_server.Server:
     """A Redis server, started once; whoever uses it empties it."""
     return redis_server.server()
+
+
+@pytest.fixture
+def traced() -> Iterator[Traced]:
+    traced = Traced()
+    yield traced
+    traced.provider.shutdown()

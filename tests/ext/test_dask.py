@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,31 @@ def test_calls_one_by_one_under_a_context_end_together(
         until(lambda: count(log, "stopped") >= SLOTS)
     assert works(client)
     assert count(log, "started") == SLOTS
+
+
+def test_what_is_canceled_while_it_is_sent_does_not_run_on(
+    client: Client, log: Path
+) -> None:
+    kept = []
+    for _ in range(20):
+        with background().with_cancel() as ctx:
+            kept += dask.map(ctx, client, work.wait, [str(log)] * 10)
+    until(lambda: not any(client.processing().values()))
+    until(lambda: count(log, "started") == count(log, "stopped"))
+    assert works(client)
+    assert count(log, "started") == count(log, "stopped")
+
+
+def test_neither_calls_nor_contexts_are_kept(client: Client) -> None:
+    with background().with_cancel() as ctx:
+        calls = dask.map(ctx, client, work.double, range(3))
+        assert dask.gather(ctx, calls) == [0, 2, 4]
+        futures = [weakref.ref(call.future) for call in calls]
+        del calls
+        until(lambda: gc.collect() >= 0 and not any(future() for future in futures))
+    over = weakref.ref(ctx)
+    del ctx
+    until(lambda: gc.collect() >= 0 and over() is None)
 
 
 def test_calls_under_another_context_go_on(client: Client, log: Path) -> None:

@@ -28,6 +28,7 @@ from django.urls import path as url
 
 from demo.databases.server import Server
 from tests.core.support import LONG, start
+from tests.ext.tracing import Traced
 from tests.ext.watching import Line, Watch, mark, once_it_runs, table
 from tether import Canceled, ContextError, DeadlineExceeded, background, current
 from tether.ext.asgi import ContextMiddleware as ContextASGI
@@ -39,6 +40,7 @@ from tether.ext.django import (
     transaction,
 )
 from tether.ext.django._library import MiddlewareNotUsed
+from tether.ext.otel import statements
 from tether.ext.wsgi import ContextWSGI
 
 ENDLESS = "select pg_sleep(600)"
@@ -723,3 +725,14 @@ def test_under_wsgi_the_middleware_costs_a_request_nothing() -> None:
     handler: Any = WSGIHandler()
     assert handler._middleware_chain.__name__ == "_get_response"
     assert connections["default"].execute_wrappers == [execute_wrapper]
+
+
+@pytest.mark.parametrize("using", ["default", "lite"])
+def test_a_statement_has_a_span(using: str, traced: Traced) -> None:
+    undo = statements(tracer=traced.tracer)
+    with background().with_cancel() as ctx, guard(ctx, connections[using]):
+        ask("select 1 + 1", using)
+    undo()
+    said = [dict(one.attributes or {}) for one in traced.spans()]
+    [mine] = [one for one in said if one["db.query.text"] == "select 1 + 1"]
+    assert mine["db.system.name"] == {"lite": "sqlite"}.get(using, "postgresql")

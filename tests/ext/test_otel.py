@@ -14,12 +14,10 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import httpx
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import StatusCode, Tracer, get_current_span
+from opentelemetry.trace import StatusCode, get_current_span
 
 from tests.ext.serving import get, serve
+from tests.ext.tracing import Traced
 from tests.ext.upstream import upstream
 from tether import (
     ClientDisconnected,
@@ -33,28 +31,9 @@ from tether import (
 )
 from tether.ext.asgi import Connection, ContextMiddleware
 from tether.ext.httpx import AsyncClient, Client
-from tether.ext.otel import ASGITrace, WSGITrace, note, span
-from tether.ext.sqlite import fetch_one
+from tether.ext.otel import ASGITrace, WSGITrace, note, span, statements
+from tether.ext.sqlite import execute, fetch_one
 from tether.testing import VirtualClock
-
-
-class Traced:
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider(shutdown_on_exit=False)
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.tracer: Tracer = self.provider.get_tracer("tests")
-
-    def only(self) -> ReadableSpan:
-        [one] = self.exporter.get_finished_spans()
-        return one
-
-
-@pytest.fixture
-def traced() -> Iterator[Traced]:
-    traced = Traced()
-    yield traced
-    traced.provider.shutdown()
 
 
 def trace_id() -> int:
@@ -170,10 +149,13 @@ def test_one_trace_goes_through_gateway_upstream_sql_and_audit(traced: Traced) -
 
     def count(ctx: Context) -> object:
         with closing(sqlite3.connect(":memory:")) as db:
-            with span(ctx, "sql", tracer=traced.tracer):
-                row = fetch_one(ctx, db, "select 3")
+            row = fetch_one(ctx, db, "select 3")
         assert row is not None
         return row[0]
+
+    def write(ctx: Context) -> None:
+        with closing(sqlite3.connect(":memory:")) as db:
+            execute(ctx, db, "create table audits (who)")
 
     async def stock(scope: Connection, receive: Any, send: Any) -> None:
         ctx = current()
@@ -182,7 +164,7 @@ def test_one_trace_goes_through_gateway_upstream_sql_and_audit(traced: Traced) -
 
     async def audit(ctx: Context) -> None:
         with span(ctx, "audit", tracer=traced.tracer):
-            pass
+            await to_thread(ctx, write)
 
     async def main(url: str, send: Any) -> None:
         ctx = current()
@@ -193,6 +175,7 @@ def test_one_trace_goes_through_gateway_upstream_sql_and_audit(traced: Traced) -
         await audits.wait_async()
         await respond(send, answer.content)
 
+    undo = statements(tracer=traced.tracer)
     with serve(ASGITrace(ContextMiddleware(http_only(stock), 20.0))) as below:
 
         async def gateway(scope: Connection, receive: Any, send: Any) -> None:
@@ -203,24 +186,19 @@ def test_one_trace_goes_through_gateway_upstream_sql_and_audit(traced: Traced) -
             answer = above.answer(get("/cart", caller))
             stranger = above.answer(get("/cart"))
             problems = above.problems.said + below.problems.said
+    undo()
     assert answer == stranger == (200, b"3")
     assert problems == []
-    spans = traced.exporter.get_finished_spans()
-    known = [one for one in spans if one.context.trace_id == int("ab" * 16, 16)]
-    ids = {one.context.span_id: one.name for one in known}
-    parents = {
-        one.name: ids.get(one.parent.span_id, "the caller")
-        for one in known
-        if one.parent is not None
-    }
-    assert parents == {
+    assert traced.parents(int("ab" * 16, 16)) == {
         "gateway": "the caller",
         "upstream": "gateway",
-        "sql": "upstream",
+        "SELECT": "upstream",
         "audit": "gateway",
+        "CREATE": "audit",
     }
+    spans = traced.exporter.get_finished_spans()
     others = {one.context.trace_id for one in spans} - {int("ab" * 16, 16)}
-    assert (len(spans), len(others)) == (8, 1)
+    assert (len(spans), len(others)) == (10, 1)
 
 
 def test_a_span_that_is_current_is_not_replaced_by_the_callers(traced: Traced) -> None:

@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest, make_asgi_app
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    generate_latest,
+    make_asgi_app,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.core.support import Root
 from tests.ext.serving import serve
 from tests.ext.upstream import upstream
-from tether import Canceled, Group, _live, _watching, background, current
+from tether import (
+    Canceled,
+    ClientDisconnected,
+    Context,
+    ContextError,
+    Group,
+    Scope,
+    WaitGroup,
+    _clock,
+    _live,
+    _watching,
+    background,
+    current,
+    to_thread,
+)
 from tether._describe import LABEL
+from tether.ext.aiohttp import ClientSession
 from tether.ext.asgi import ContextMiddleware
-from tether.ext.httpx import Client
-from tether.ext.prometheus import instrument
+from tether.ext.httpx import AsyncClient, Client
+from tether.ext.prometheus import _hops, instrument
+from tether.ext.requests import Session
 from tether.ext.sqlite import fetch_all
 from tether.testing import VirtualClock
 
-Samples = dict[tuple[str, str], float]
+Samples = dict[tuple[str, ...], float]
 
 
 @pytest.fixture
@@ -48,13 +71,15 @@ def scrape(registry: CollectorRegistry) -> Samples:
 
 def samples(text: str) -> Samples:
     return {
-        (
-            sample.name,
-            sample.labels.get("root", sample.labels.get("le", "")),
-        ): sample.value
+        (sample.name, *_labels(sample.labels)): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def _labels(labels: dict[str, str]) -> list[str]:
+    """Of their values, that of `root` before that of `cause`."""
+    return [value for _, value in sorted(labels.items(), reverse=True)] or [""]
 
 
 def test_contexts_are_counted_by_the_work_they_belong_to() -> None:
@@ -90,7 +115,7 @@ def test_a_label_made_of_ids_does_not_make_a_series_each() -> None:
     undo()
     for scope in scopes:
         scope.cancel()
-    live = [root for name, root in said if name == "tether_contexts_live"]
+    live = [name for name, *_ in said if name == "tether_contexts_live"]
     assert len(live) == 4
     assert said["tether_contexts_live", "other"] >= 47
 
@@ -152,6 +177,288 @@ def test_what_groups_have_to_do_is_counted_by_its_work(
     assert after["tether_tasks", "GET /grouped"] == 0
 
 
+def test_what_has_ended_is_counted_by_what_has_ended_it(
+    registry: CollectorRegistry,
+) -> None:
+    root = background().with_value(LABEL, "GET /ended")
+    with VirtualClock() as clock:
+        with root.with_cancel():
+            pass
+        with root.with_cancel() as above, above.with_timeout(9.0) as below:
+            above.cancel()
+        with root.with_timeout(1.0) as slow:
+            clock.advance(2.0)
+        root.with_cancel().cancel(ClientDisconnected())
+        kept = root.with_cancel()
+        kept.cancel()
+        with pytest.warns(ResourceWarning):
+            root.with_cancel()
+        del above, below, slow
+        first, second = scrape(registry), scrape(registry)
+        del kept
+    name = "tether_contexts_done_total"
+    found = {
+        cause: n
+        for (metric, *root, cause), n in first.items()
+        if metric == name and root == ["GET /ended"]
+    }
+    assert found == {
+        "left": 1,
+        "canceled": 2,  # one of them is still there
+        "parent": 1,
+        "deadline_exceeded": 1,
+        "client_disconnected": 1,
+        "dropped": 1,
+    }
+    assert {key: n for key, n in second.items() if "GET /ended" in key} == {
+        key: n for key, n in first.items() if "GET /ended" in key
+    }
+    third = scrape(registry)
+    assert third[name, "GET /ended", "canceled"] == 2  # it is gone, and counted once
+
+
+def test_what_was_never_looked_at_is_counted_by_its_end(
+    registry: CollectorRegistry,
+) -> None:
+    with VirtualClock() as clock:
+        timed = background().with_timeout(1.0, label="GET /unseen")
+        with background().with_cancel(label="GET /unseen") as above:
+            below = above.with_cancel()
+        clock.advance(2.0)
+        del timed, below, above
+        said = scrape(registry)
+    name = "tether_contexts_done_total"
+    assert said[name, "GET /unseen", "deadline_exceeded"] == 1
+    assert said[name, "GET /unseen", "parent"] == 1
+    assert said[name, "GET /unseen", "left"] == 1
+
+
+def test_the_count_of_ends_never_goes_back(registry: CollectorRegistry) -> None:
+    over = threading.Event()
+
+    def work() -> None:
+        root = background().with_value(LABEL, "GET /steady")
+        kept = []
+        for n in range(20_000):
+            with root.with_cancel() as scope:
+                kept.append(scope)
+            if n % 100 == 0:
+                kept.clear()
+        over.set()
+
+    key = ("tether_contexts_done_total", "GET /steady", "left")
+    worker = threading.Thread(target=work)
+    worker.start()
+    seen = [0.0]
+    while not over.is_set():
+        seen.append(scrape(registry).get(key, 0.0))
+    worker.join()
+    assert seen == sorted(seen)
+    assert scrape(registry)[key] == 20_000
+
+
+def test_a_chain_of_many_contexts_is_dropped_at_once(
+    registry: CollectorRegistry,
+) -> None:
+    top = background().with_cancel(label="GET /deep")
+    ctx = top
+    for _ in range(100_000):
+        ctx = ctx.with_cancel()
+    top.cancel()
+    del ctx, top
+    said = scrape(registry)
+    assert said["tether_contexts_live", "GET /deep"] == 0
+    assert said["tether_contexts_done_total", "GET /deep", "parent"] == 100_000
+
+
+def test_tasks_of_loops_are_counted_by_what_they_work_for(
+    registry: CollectorRegistry,
+) -> None:
+    async def main() -> Samples:
+        never = asyncio.Event()
+        with background().with_cancel(label="GET /forgotten"):
+            tasks = [asyncio.create_task(never.wait()) for _ in range(7)]
+        try:
+            return await asyncio.to_thread(scrape, registry)
+        finally:
+            never.set()
+            await asyncio.wait(tasks)
+
+    said = asyncio.run(main())
+    assert said["tether_asyncio_tasks", "GET /forgotten"] == 7
+    assert said["tether_contexts_live", "GET /forgotten"] == 1
+    assert said["tether_contexts_overdue", "GET /forgotten"] == 1
+    assert scrape(registry)["tether_asyncio_tasks", "GET /forgotten"] == 0
+
+
+def test_a_scrape_keeps_nothing(registry: CollectorRegistry) -> None:
+    # A frame that is looked at can lead back to itself, and to all that is in it.
+    gc.disable()
+    try:
+        scope = background().with_cancel(label="GET /once")
+        scrape(registry)
+        scope.cancel()
+        del scope
+        assert scrape(registry)["tether_contexts_live", "GET /once"] == 0
+    finally:
+        gc.enable()
+
+
+def test_what_a_full_group_refuses_is_counted_by_whose_it_was(
+    registry: CollectorRegistry,
+) -> None:
+    go_on = threading.Event()
+
+    def work(_: Context) -> None:
+        go_on.wait(10.0)
+
+    with background().with_cancel(label="POST /orders") as request:
+        detached = WaitGroup(background(), limit=1)
+        assert detached.try_go_with(request, work) is not None
+        assert detached.try_go_with(request, work) is None
+        assert detached.try_go(work) is None
+        with (
+            background().with_cancel(label="GET /page") as page,
+            Group(page, 1) as group,
+        ):
+            group.go(work)
+            assert group.try_go(work) is None
+            go_on.set()
+        detached.drain(background())
+    said = scrape(registry)
+    assert said["tether_work_shed_total", "POST /orders"] == 1
+    assert said["tether_work_shed_total", "none"] == 1
+    assert said["tether_work_shed_total", "GET /page"] == 1
+
+
+def test_what_is_left_behind_is_counted_for_good(registry: CollectorRegistry) -> None:
+    go_on = threading.Event()
+
+    def stuck(_: Context, scope: Scope) -> None:
+        scope.cancel()
+        go_on.wait(10.0)
+
+    async def main() -> Samples:
+        with pytest.raises(Canceled):
+            with background().with_cancel(label="GET /stuck") as ctx:
+                await to_thread(ctx, stuck, ctx, abandon=True)
+        return scrape(registry)
+
+    during = asyncio.run(main())
+    assert during["tether_work_abandoned_total", "GET /stuck"] == 1
+    assert during["tether_threads_abandoned", ""] >= 1
+    go_on.set()
+    assert scrape(registry)["tether_work_abandoned_total", "GET /stuck"] == 1
+
+
+# -- calls that begin too late --------------------------------------------------------
+
+
+def ask_sync(ctx: Context, url: str) -> None:
+    with Client() as http:
+        http.get(ctx, url)
+
+
+def ask_with_requests(ctx: Context, url: str) -> None:
+    with Session() as http:
+        http.get(ctx, url)
+
+
+def ask_async(ctx: Context, url: str) -> None:
+    async def main() -> None:
+        async with AsyncClient() as http:
+            await http.get(ctx, url)
+
+    asyncio.run(main())
+
+
+def ask_with_aiohttp(ctx: Context, url: str) -> None:
+    async def main() -> None:
+        async with ClientSession() as http, http.get(ctx, url) as response:
+            await response.read()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "ask", [ask_sync, ask_async, ask_with_requests, ask_with_aiohttp]
+)
+def test_a_call_that_begins_with_less_than_it_takes_is_told(
+    ask: Callable[[Context, str], None],
+    registry: CollectorRegistry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = _clock.now
+    ahead = [0.0]
+    with upstream() as server, pytest.MonkeyPatch.context() as patch:
+        # The answer takes half a second of a clock that nobody has to wait for.
+        patch.setattr(_clock, "now", lambda: now() + ahead[0])
+        server.on("/ok", lambda: ahead.append(ahead.pop() + 0.5))
+        url, hop = f"{server.url}/ok", f"GET {server.host}:{server.port}"
+        for _ in range(_hops.LEAST):
+            ask(background(), url)
+        with background().with_timeout(50.0, label="GET /page") as ctx:
+            ask(ctx, url)
+        assert ("tether_deadline_cascade_total", hop) not in scrape(registry)
+        for _ in range(3):
+            with suppress(ContextError):
+                with background().with_timeout(0.25, label="GET /page") as ctx:
+                    ask(ctx, url)
+    said = scrape(registry)
+    assert said["tether_call_usual_seconds", hop] >= 0.5
+    assert said["tether_deadline_cascade_total", hop] == 3
+    [line] = [one.getMessage() for one in caplog.records if hop in one.getMessage()]
+    assert "of GET /page; 1 such calls" in line
+
+
+def test_calls_that_are_cut_do_not_count_as_short(registry: CollectorRegistry) -> None:
+    hop = _hops.Hops(9, Counter("cut", "", ["hop"], registry=None))
+    with VirtualClock() as clock:
+        for seconds, outcome in [(1.0, None)] * 20 + [(0.01, Canceled())] * 200:
+            ended = hop.begun(background(), "GET", "http://u:secret@users:80/7")
+            clock.advance(seconds)
+            ended(outcome)
+        for _ in range(200):
+            hop.begun(background(), "GET", "http://users:80/7")(OSError("refused"))
+    assert hop.usual() == [("GET users:80", 1.0)]
+
+
+def test_the_hops_beyond_the_limit_have_no_usual_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cascade = Counter("many", "", ["hop"], registry=None)
+    hops = _hops.Hops(1, cascade)
+    with VirtualClock() as clock, background().with_timeout(1.0) as ctx:
+        for n in range(50):
+            ended = hops.begun(background(), "GET", f"http://host-{n}/")
+            clock.advance(0.1)
+            ended(None)
+            hops.begun(ctx, "GET", f"http://host-{n}/")
+    assert hops.usual() == []
+    assert caplog.records == []
+
+
+def test_a_line_about_a_hop_comes_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hops = _hops.Hops(9, Counter("late", "", ["hop"], registry=None))
+    with VirtualClock() as clock:
+        for _ in range(_hops.LEAST):
+            ended = hops.begun(background(), "GET", "http://users/")
+            clock.advance(1.0)
+            ended(None)
+        for _ in range(5):
+            with background().with_timeout(0.5) as ctx:
+                hops.begun(ctx, "GET", "http://users/")
+        clock.advance(61.0)
+        with background().with_timeout(0.5) as ctx:
+            hops.begun(ctx, "GET", "http://users/")
+    lines = [one.getMessage() for one in caplog.records]
+    assert len(lines) == 2
+    assert lines[0].startswith("a call begins with less time than it takes: GET users")
+    assert lines[1].endswith("; 5 such calls since the last line")
+
+
 def test_a_served_application_is_scraped(registry: CollectorRegistry) -> None:
     metrics: Any = make_asgi_app(registry, disable_compression=True)
 
@@ -176,7 +483,9 @@ def test_nothing_is_left_when_it_is_off() -> None:
     undo()
     undo()
     assert generate_latest(registry) == b""
-    assert (_watching.calling, _watching.released) == (None, None)
+    hooks = [name for name in vars(_watching) if name in _watching.__annotations__]
+    assert len(hooks) == 7
+    assert {getattr(_watching, hook) for hook in hooks} == {None}
     assert _live.made is made
     instrument(registry)()
 

@@ -7,10 +7,12 @@ import re
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from demo.processes import free_ports
 from tests.core.support import LONG
 from tests.ext.service_processes import Process, serving
 from tests.ext.serving import get, read, until
@@ -345,3 +347,56 @@ def test_the_probe_may_have_another_path_or_none(tmp_path: Path) -> None:
         assert served.answer("/readyz")[0] == 404
     with serving(tmp_path, *AT_ONCE, "--readyz", "") as served:
         assert served.answer("/readyz")[0] == 404
+
+
+# -- the live page -------------------------------------------------------------------
+
+
+def test_the_live_page_is_there_while_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "of sixteen or more"
+    monkeypatch.setenv("TETHER_DEBUG_TOKEN", token)
+    [page] = free_ports(1)
+    where = f"127.0.0.1:{page}"
+    with serving(tmp_path, "--debug", where, *AT_ONCE) as served:
+        assert f"the live page is at http://{where}/" in served.log
+        with served.ask(get("/slow")) as request:
+            served.until_said("slow")
+            text, known = f"http://{where}/debug/tether.txt", f"Bearer {token}"
+            assert httpx.get(text).status_code == 401
+            said = httpx.get(text, headers={"Authorization": known}).text
+            assert "GET /slow" in said
+            served.process.send_signal(signal.SIGTERM)
+            assert read(request) == (503, STOPPING)
+        assert served.end() == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://{where}/")
+
+
+def test_the_live_page_is_on_a_socket_if_it_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "page.sock"
+    with serving(tmp_path, "--debug", str(path), *AT_ONCE) as served:
+        transport = httpx.HTTPTransport(uds=str(path))
+        with httpx.Client(transport=transport) as client:
+            answer = client.get("http://localhost/debug/tether.json")
+        assert answer.json()["pid"] == served.process.pid
+        served.process.send_signal(signal.SIGTERM)
+        assert served.end() == 0
+    assert not path.exists()
+
+
+def test_each_worker_has_its_live_page_on_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with serving(tmp_path, "--workers", "2", "--debug", *AT_ONCE) as served:
+        served.until_said("up", times=2)
+        pages = sorted((tmp_path / "tether").glob("*.sock"))
+        assert len(pages) == 2
+        for path in pages:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+                look = client.get("http://localhost/debug/tether.json").json()
+            assert look["pid"] == int(path.stem) != served.process.pid
+        served.process.send_signal(signal.SIGTERM)
+        assert served.end() == 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import math
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import click
 
+from .. import debug
 from ..ext.asgi import ASGIApp, ContextMiddleware, Service
 
 
@@ -35,6 +39,52 @@ tether serve needs uvicorn, which is not installed with the library:
 
     pip install "tether[serve]"
 """
+_ONE_EACH = (
+    "--debug with --workers takes no place: each worker has a socket, which "
+    "`tether top PID` finds"
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where the live page of a process is to be."""
+
+    host: str = "127.0.0.1"
+    port: int | None = 6060  # None: on a socket alone
+    path: str | None = None  # None: where `tether top` finds it
+
+    def open(self) -> None:
+        """Begin with it; an error for a person."""
+        token = os.environ.get("TETHER_DEBUG_TOKEN") or None
+        try:
+            page = debug.serve(
+                self.port, host=self.host, token=token, path=self.path, signal=True
+            )
+        except (OSError, ValueError) as error:
+            raise click.UsageError(f"--debug: {error}") from None
+        atexit.register(page.close)
+        click.echo(f"the live page is at {page.url}", err=True)
+
+
+def place(
+    ctx: click.Context,  # noqa: ARG001
+    param: click.Parameter,  # noqa: ARG001
+    value: str | None,
+) -> Page | None:
+    """HOST:PORT, a PORT, the path of a unix socket, or nothing."""
+    if value is None:
+        return None
+    if not value:
+        return Page()
+    if "/" in value:
+        return Page(port=None, path=value)
+    host, _, port = value.rpartition(":")
+    if not (port.isascii() and port.isdecimal() and int(port) < 65536):
+        raise click.BadParameter(
+            f"{value!r} is no HOST:PORT and no path of a socket, which has a /; "
+            "--debug alone stands behind MODULE:APP"
+        )
+    return Page(host.strip("[]") or "127.0.0.1", int(port))
 
 
 @click.command()
@@ -101,6 +151,16 @@ tether serve needs uvicorn, which is not installed with the library:
     show_default=True,
 )
 @click.option("--access-log/--no-access-log", default=True)
+@click.option(
+    "--debug",
+    "page",
+    is_flag=False,
+    flag_value="",
+    callback=place,
+    metavar="[HOST:PORT|SOCKET]",
+    help="The live page, by default at 127.0.0.1:6060. Others than this machine need "
+    "the token in TETHER_DEBUG_TOKEN. With workers: on a socket for each.",
+)
 def serve(
     target: str,
     host: str,
@@ -117,6 +177,7 @@ def serve(
     readyz: str | None,
     log_level: str,
     access_log: bool,
+    page: Page | None,
 ) -> None:
     """Serve an ASGI application: a context for each request, and a stop in order.
 
@@ -142,8 +203,17 @@ def serve(
     )
     sys.path.insert(0, str(Path.cwd()))
     service = make()  # also in front of workers: to complain here, and once
+    app: Callable[[], Service] = make
+    if workers == 1:
+        app = lambda: service  # noqa: E731
+        if page is not None:
+            page.open()
+    elif page is not None:
+        if page not in (Page(), Page(port=None)):
+            raise click.UsageError(_ONE_EACH)
+        app = WithPage(make, Page(port=None))
     status = uvicorn.serve(
-        (lambda: service) if workers == 1 else make,
+        app,
         host=host,
         port=port,
         workers=workers,
@@ -153,6 +223,19 @@ def serve(
         access_log=access_log,
     )
     raise SystemExit(status)
+
+
+@dataclass(frozen=True)
+class WithPage:
+    """What each of several processes makes, and its live page."""
+
+    make: Target
+    page: Page
+
+    def __call__(self) -> Service:
+        """The application."""
+        self.page.open()
+        return self.make()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 A map, in the order in which to read it:
 
     _chain _roots             the awaits of a task; the context it works for
-    _loops                    the event loops, their tasks, whether they still turn
+    _loops                    the event loops, whether they still turn
     _model                    what a look finds
     _waits _holders _groups   what tasks wait for, who holds it; grouping
     _contexts                 the open contexts as a tree

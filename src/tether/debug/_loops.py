@@ -1,23 +1,20 @@
-"""The event loops of the process, their tasks, and whether they still turn.
+"""The event loops of the process, and whether they still turn.
 
 Asked from a thread of our own, which answers when no loop does.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from .. import _loops as known
 from .._loops import Loop, task_of
-from ._chain import Task
 
 PATIENCE = 0.25  # seconds that a loop has to answer; then it is called stuck
 
@@ -68,36 +65,6 @@ class Beat:
         self.answered.set()
 
 
-def running() -> dict[Loop, int]:
-    """The loops that run, and in which thread."""
-    found: dict[Loop, int] = {}
-    for ident, frame in sys._current_frames().items():
-        loop = _loop_of(frame)
-        if loop is not None and not loop.is_closed():
-            found[loop] = ident
-    for state in [*known.states.values()]:
-        loop = state._loop()
-        if loop is not None and not loop.is_closed() and loop.is_running():
-            found.setdefault(loop, 0)
-    return found
-
-
-def all_tasks(loops: Iterable[Loop]) -> list[Task]:
-    """The tasks of all loops that are not done."""
-    if sys.version_info >= (3, 14):
-        return [task for loop in loops for task in asyncio.all_tasks(loop)]
-    module: Any = asyncio.tasks
-    eager: list[Task] = []
-    if sys.version_info >= (3, 12):
-        refs = [*module._scheduled_tasks.data]  # one step: no loop comes in between
-        eager = [*module._eager_tasks]
-    else:
-        refs = [*module._all_tasks.data]
-    there = (ref() for ref in refs)
-    tasks: list[Task] = [task for task in there if task is not None]
-    return [task for task in [*tasks, *eager] if not task.done()]
-
-
 def look(loop: Loop, ident: int, beat: Beat) -> LoopLook:
     """What is known of a loop; waits a moment for its answer."""
     left = PATIENCE - (time.monotonic() - beat.asked)
@@ -125,21 +92,3 @@ def line(frame: FrameType | None) -> str:
         return ""
     code = frame.f_code
     return f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
-
-
-def _loop_of(frame: FrameType | None) -> Loop | None:
-    """The loop that runs in the thread of a frame, if it shows itself."""
-    outer = frame
-    while outer is not None:
-        name = outer.f_code.co_name
-        if name in {"run_forever", "run_until_complete", "_run_once"}:
-            loop = outer.f_locals.get("self")
-            if isinstance(loop, asyncio.AbstractEventLoop):
-                return loop
-        elif name == "run":  # of asyncio.Runner: uvloop has no frames of its own
-            runner = outer.f_locals.get("self")
-            if isinstance(runner, asyncio.Runner):
-                found: Any = getattr(runner, "_loop", None)
-                return found  # type: ignore[no-any-return]
-        outer = outer.f_back
-    return None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextvars
-import gc
 from typing import Any, NamedTuple
 
 from .. import _clock
 from .._clock import INF
 from .._context import Context
-from .._current import Pending, var
 from .._describe import LABEL
 from .._interrupt import NO_TASK, Stack
 from .._scope import Scope
+from .._tasks import context_of
 from .._tree import ENTERED, HELD, NO_DEADLINE, RELEASED, End, Node
 from ._chain import Task
 
@@ -35,13 +33,8 @@ _NONE = Root(NOBODY, None, None, None)
 
 def of_task(task: Task) -> Root:
     """Of the context that is current in a task."""
-    variables = _variables(task)
-    ctx = None if variables is None else variables.get(var)
-    if ctx is None:
-        return _NONE
-    if isinstance(ctx, Pending):
-        ctx = ctx._tether_context()
-    return of_context(ctx)
+    ctx = context_of(task)
+    return _NONE if ctx is None else of_context(ctx)
 
 
 def of_context(ctx: Context) -> Root:
@@ -98,14 +91,3 @@ def over_since(node: Node) -> float | None:
             first = min(first, one._deadline)
         one = one._up
     return None if first == INF else first
-
-
-def _variables(task: Task) -> contextvars.Context | None:
-    ask = getattr(task, "get_context", None)
-    if ask is not None:
-        variables: contextvars.Context = ask()
-        return variables
-    for one in gc.get_referents(task):  # 3.11 does not tell otherwise
-        if one.__class__ is contextvars.Context:
-            return one
-    return None

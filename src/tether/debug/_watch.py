@@ -12,6 +12,7 @@ from collections import deque
 from pathlib import PurePath
 
 from .. import _loops as known
+from .. import _tasks
 from .._crew import Crew
 from .._live import Live
 from .._scope import Scope
@@ -52,10 +53,10 @@ class Watch:
 
     def _look(self) -> Look:
         now = time.monotonic()
-        loops = _loops.running()
+        loops = _tasks.running()
         asked = self._beats.ask(loops)
         found = Found()
-        every = _loops.all_tasks(loops)
+        every = _tasks.all_tasks(loops)
         tasks, members = _groups.of_tasks(every, found)
         threads = _groups.of_threads(found)
         resources = found.resources((one.tasks, one.waits) for one in members)

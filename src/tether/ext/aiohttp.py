@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, final
 
 from tether import Context, current
-from tether._calls import can_end, translating
+from tether._calls import can_end, hop, translating
 from tether.wire import Outbound
 
 try:
@@ -193,9 +193,11 @@ async def _obey(
     handler: ClientHandlerType,
 ) -> ClientResponse:
     outbound.write(ctx, request.headers)
+    told = hop(ctx, request.method, request.url)
     if not can_end(ctx):
-        return await handler(request)
-    with translating(ctx, _KINDS), ctx.with_cancel():
+        with told:
+            return await handler(request)
+    with told, translating(ctx, _KINDS), ctx.with_cancel():
         response = await handler(request)
     body: Any = response.content
     timer = getattr(body, "_timer", None)

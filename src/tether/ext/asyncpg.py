@@ -40,7 +40,7 @@ from math import ceil
 from typing import Any, Protocol, TypeVar, cast
 
 from tether import Context, ContextError
-from tether._calls import instead_of, translating
+from tether._calls import instead_of, statement, translating
 from tether._current import var as current
 from tether._errors import CommitUnknown
 from tether._line import context_
@@ -114,27 +114,28 @@ async def execute(
     ctx: Context, source: Connection | Pool, sql: str, *args: object
 ) -> str:
     """The status of a statement that was run within `ctx`, as "INSERT 0 1"."""
-    return await _call("execute", ctx, source, lambda conn: conn.execute(sql, *args))
+    return await _call("execute", ctx, source, sql, lambda c: c.execute(sql, *args))
 
 
 async def fetch_all(
     ctx: Context, source: Connection | Pool, sql: str, *args: object
 ) -> list[Row]:
     """All rows of a query, within `ctx`."""
-    return await _call("fetch_all", ctx, source, lambda conn: conn.fetch(sql, *args))
+    return await _call("fetch_all", ctx, source, sql, lambda c: c.fetch(sql, *args))
 
 
 async def fetch_one(
     ctx: Context, source: Connection | Pool, sql: str, *args: object
 ) -> Row | None:
     """The first row of a query, None if there is none; within `ctx`."""
-    return await _call("fetch_one", ctx, source, lambda conn: conn.fetchrow(sql, *args))
+    return await _call("fetch_one", ctx, source, sql, lambda c: c.fetchrow(sql, *args))
 
 
 async def _call(
     name: str,
     ctx: Context,
     source: Connection | Pool,
+    sql: str,
     ask: Callable[[Connection], Awaitable[T]],
 ) -> T:
     async def alone(scope: Context) -> T:
@@ -144,7 +145,8 @@ async def _call(
                 return await ask(conn)
 
     _check(name, ctx, source)
-    return await apart(ctx, alone)
+    with statement(ctx, "postgresql", sql):
+        return await apart(ctx, alone)
 
 
 def _check(name: str, ctx: Context, source: object) -> None:

@@ -10,11 +10,13 @@ doubled where a library is instrumented as well.
 
 A span is yours, or that of an instrumentation: `note` adds the same to one that is
 there, and starts none. `ASGITrace` and `WSGITrace` go on with the trace of a caller
-where no instrumentation does; they start none either.
+where no instrumentation does; they start none either. `statements` has tether's own
+integrations of databases start one for each statement.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import (
     Awaitable,
     Callable,
@@ -22,10 +24,11 @@ from collections.abc import (
     Iterator,
     MutableMapping,
 )
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
-from tether import Context, ContextError, DeadlineExceeded
+from tether import Context, ContextError, DeadlineExceeded, _watching
 from tether._clock import INF
 
 try:
@@ -33,7 +36,8 @@ try:
     from opentelemetry import propagate, trace
     from opentelemetry.context import Context as Trace
     from opentelemetry.context import attach, detach
-    from opentelemetry.trace import Span, Status, StatusCode, Tracer
+    from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+    from opentelemetry.util.types import Attributes
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
         'tether.ext.otel needs opentelemetry-api: pip install "tether[otel]"',
@@ -43,7 +47,7 @@ except ModuleNotFoundError:
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["ASGITrace", "WSGITrace", "note", "span"]
+__all__ = ["ASGITrace", "WSGITrace", "note", "span", "statements"]
 
 # As in tether.ext.asgi, which is not imported for it.
 _Message: TypeAlias = MutableMapping[str, Any]
@@ -53,11 +57,19 @@ _ASGIApp: TypeAlias = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 @contextmanager
-def span(ctx: Context, name: str, *, tracer: Tracer | None = None) -> Iterator[Span]:
+def span(
+    ctx: Context,
+    name: str,
+    *,
+    tracer: Tracer | None = None,
+    kind: SpanKind = SpanKind.INTERNAL,
+    attributes: Attributes = None,
+) -> Iterator[Span]:
     """A block with a span of its own, which is noted as `note` does.
 
     Its status is an error if the block raises, unless what it raises only tells that
-    `ctx` was canceled: nothing failed then. `tracer` is by default the global one.
+    `ctx` was canceled: nothing failed then. `tracer` is by default the global one;
+    `kind` and `attributes` are as OpenTelemetry has them.
 
         >>> from tether import background
         >>> with background().with_timeout(2.0) as ctx, span(ctx, "checkout") as mine:
@@ -65,7 +77,11 @@ def span(ctx: Context, name: str, *, tracer: Tracer | None = None) -> Iterator[S
     """
     tracer = tracer or trace.get_tracer("tether")
     with tracer.start_as_current_span(
-        name, record_exception=False, set_status_on_exception=False
+        name,
+        kind=kind,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
     ) as mine:
         try:
             with note(ctx, mine):
@@ -98,20 +114,78 @@ def note(ctx: Context, span: Span | None = None) -> Iterator[None]:
     try:
         yield
     finally:
-        _budget(span, "end", ctx)
-        error = ctx.err()
-        if error is not None:
-            cause = ctx.cause()
-            said = {"error": type(error).__name__, "cause": _words(cause)}
-            span.add_event("context.done", said)
-            if isinstance(error, DeadlineExceeded):
-                span.set_status(Status(StatusCode.ERROR, str(error)))
+        # Somebody else's may be over before: an instrumentation ends that of a request
+        # with the last piece of its response.
+        if span.is_recording():
+            _conclude(span, ctx)
+
+
+# -- databases -----------------------------------------------------------------------
+
+_WORD = re.compile(r"\s*([A-Za-z]+)")
+_switch = Lock()
+
+
+def statements(
+    *, tracer: Tracer | None = None, text: bool = True
+) -> Callable[[], None]:
+    """A span for each statement from now on; returns what switches it off again.
+
+    For the functions of `tether.ext.sqlite`, `psycopg` and `asyncpg` that take a
+    statement, and for all that runs under a context on an engine of
+    `tether.ext.sqlalchemy` or a connection of `tether.ext.django`. A span is named by
+    the first word, as "SELECT", and noted as `note` does. `text=False` keeps what the
+    statement says out of it; its parameters are never there.
+
+    Use it, or an instrumentation of the driver, and not both: each makes its spans.
+    RuntimeError if it is on already.
+
+        >>> undo = statements()
+        >>> undo()
+    """
+
+    def begun(ctx: Context, system: str, said: object) -> AbstractContextManager[Span]:
+        query = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+        attributes = {"db.system.name": system}
+        name = system
+        if isinstance(query, str):  # else it is put together by the driver
+            word = _WORD.match(query)
+            if word is not None:
+                name = attributes["db.operation.name"] = word[1].upper()
+            if text:
+                attributes["db.query.text"] = query
+        return span(
+            ctx, name, tracer=tracer, kind=SpanKind.CLIENT, attributes=attributes
+        )
+
+    def undo() -> None:
+        with _switch:
+            if _watching.statement is begun:
+                _watching.statement = None
+
+    with _switch:
+        if _watching.statement is not None:
+            raise RuntimeError(
+                "statements() is on already: call what it returned to switch it off"
+            )
+        _watching.statement = begun
+    return undo
 
 
 def _budget(span: Span, when: str, ctx: Context) -> None:
     left = ctx.remaining()
     if left != INF:
         span.set_attribute(f"tether.budget.{when}", left)
+
+
+def _conclude(span: Span, ctx: Context) -> None:
+    _budget(span, "end", ctx)
+    error = ctx.err()
+    if error is not None:
+        said = {"error": type(error).__name__, "cause": _words(ctx.cause())}
+        span.add_event("context.done", said)
+        if isinstance(error, DeadlineExceeded):
+            span.set_status(Status(StatusCode.ERROR, str(error)))
 
 
 def _words(cause: BaseException | None) -> str:

@@ -21,10 +21,11 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 from typing import cast as _cast
 
 from tether import Context, ContextError
+from tether._calls import statement
 from tether._sqlite import Guard, call
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
@@ -68,33 +68,24 @@ def execute(
     `guard` for a loop over them. `commit` waits for locks too, so inside a transaction
     that matters end it with `execute(ctx, conn, "commit")`.
     """
-    return call(ctx, conn, lambda: conn.execute(sql, _cast("Sequence[str]", params)))
+    with statement(ctx, "sqlite", sql):
+        return _execute(ctx, conn, sql, params)
 
 
 def fetch_all(
     ctx: Context, conn: sqlite3.Connection, sql: str, params: Parameters = ()
 ) -> list[Row]:
     """All rows of a query, read to the end within `ctx`."""
-
-    def ask() -> list[Row]:
-        return conn.execute(sql, _cast("Sequence[str]", params)).fetchall()
-
-    return call(ctx, conn, ask)
+    with statement(ctx, "sqlite", sql):
+        return _fetch_all(ctx, conn, sql, params)
 
 
 def fetch_one(
     ctx: Context, conn: sqlite3.Connection, sql: str, params: Parameters = ()
 ) -> Row | None:
     """The first row of a query, None if there is none; found within `ctx`."""
-
-    def ask() -> Row | None:
-        cursor = conn.execute(sql, _cast("Sequence[str]", params))
-        try:
-            return _cast("Row | None", cursor.fetchone())
-        finally:
-            cursor.close()  # else the statement holds its lock
-
-    return call(ctx, conn, ask)
+    with statement(ctx, "sqlite", sql):
+        return _fetch_one(ctx, conn, sql, params)
 
 
 def guard(
@@ -113,6 +104,37 @@ def guard(
     return Guard(ctx, conn, None)
 
 
+# -- as they are, in whichever thread --------------------------------------------------
+
+
+def _execute(
+    ctx: Context, conn: sqlite3.Connection, sql: str, params: Parameters
+) -> sqlite3.Cursor:
+    return call(ctx, conn, lambda: conn.execute(sql, _cast("Sequence[str]", params)))
+
+
+def _fetch_all(
+    ctx: Context, conn: sqlite3.Connection, sql: str, params: Parameters
+) -> list[Row]:
+    def ask() -> list[Row]:
+        return conn.execute(sql, _cast("Sequence[str]", params)).fetchall()
+
+    return call(ctx, conn, ask)
+
+
+def _fetch_one(
+    ctx: Context, conn: sqlite3.Connection, sql: str, params: Parameters
+) -> Row | None:
+    def ask() -> Row | None:
+        cursor = conn.execute(sql, _cast("Sequence[str]", params))
+        try:
+            return _cast("Row | None", cursor.fetchone())
+        finally:
+            cursor.close()  # else the statement holds its lock
+
+    return call(ctx, conn, ask)
+
+
 # -- in a task -----------------------------------------------------------------------
 
 
@@ -120,7 +142,7 @@ async def execute_async(
     ctx: Context, db: aiosqlite.Connection, sql: str, params: Parameters = ()
 ) -> aiosqlite.Cursor:
     """The cursor of a statement that was run within `ctx`; for one without rows."""
-    cursor = await _in_its_thread(ctx, db, execute, sql, params)
+    cursor = await _in_its_thread(ctx, db, _execute, sql, params)
     wrapped: aiosqlite.Cursor = _aiosqlite().Cursor(db, cursor)
     return wrapped
 
@@ -133,22 +155,22 @@ async def fetch_all_async(
     Also when the task is canceled by somebody else, the statement is interrupted, and
     the connection is free for the next one.
     """
-    return await _in_its_thread(ctx, db, fetch_all, sql, params)
+    return await _in_its_thread(ctx, db, _fetch_all, sql, params)
 
 
 async def fetch_one_async(
     ctx: Context, db: aiosqlite.Connection, sql: str, params: Parameters = ()
 ) -> Row | None:
     """The first row of a query, None if there is none; found within `ctx`."""
-    return await _in_its_thread(ctx, db, fetch_one, sql, params)
+    return await _in_its_thread(ctx, db, _fetch_one, sql, params)
 
 
 async def _in_its_thread(
     ctx: Context,
     db: aiosqlite.Connection,
-    call: Callable[Concatenate[Context, sqlite3.Connection, P], T],
-    *args: P.args,
-    **kwargs: P.kwargs,
+    ask: Callable[[Context, sqlite3.Connection, str, Parameters], T],
+    sql: str,
+    params: Parameters,
 ) -> T:
     """Run one of the functions above in the thread of an aiosqlite connection.
 
@@ -158,10 +180,10 @@ async def _in_its_thread(
     """
     _aiosqlite()
     # Left when the task is canceled, by whomever: then the thread notices.
-    with ctx.with_cancel() as scope:
+    with statement(ctx, "sqlite", sql), ctx.with_cancel() as scope:
         try:
             run: Callable[..., Awaitable[T]] = db._execute
-            done = await run(call, scope, db._conn, *args, **kwargs)
+            done = await run(ask, scope, db._conn, sql, params)
         except ContextError:
             scope.check()  # as the interruption, if a block around us has ended
             raise

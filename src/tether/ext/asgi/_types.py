@@ -28,10 +28,32 @@ def tells_of_client(exc: BaseException) -> bool:
 
 def label_of(method: object, connection: Connection) -> str:
     """The name of a request or a websocket."""
-    label = f"{method} {connection['path']}"
+    label = f"{method} {_template(connection)}"
     if not label.isprintable():  # a path may hold line ends, and labels go to logs
         label = ascii(label)[1:-1]
     return label
+
+
+def _template(connection: Connection) -> str:
+    """Its path, with the names of parameters for their values once it is routed.
+
+    Starlette, FastAPI and Litestar say which there are. Routes are not asked: that of a
+    router that is included, or mounted, does not know what stands before it.
+    """
+    path = str(connection["path"])
+    params = connection.get("path_params")
+    if not isinstance(params, dict):
+        return path
+    at = 0
+    for name, value in params.items():
+        text, named = f"/{value}", f"/{{{name}}}"
+        found = path.find(text, at)
+        while found >= 0 and path[found + len(text) :][:1] not in {"", "/"}:
+            found = path.find(text, found + 1)
+        if found >= 0:
+            path = f"{path[:found]}{named}{path[found + len(text) :]}"
+            at = found + len(named)
+    return path
 
 
 def headers_of(connection: Connection) -> Headers:

@@ -14,8 +14,9 @@ How, and why not otherwise:
   the same, and has a hook for what becomes of a task: `WorkerPlugin.transition`. That
   is what ends the context. It comes in the order in which the scheduler decides, so no
   task starts in the place of one that was canceled with it.
-- The reason goes ahead, to all workers at once (`Client.run`): a cancel has no room for
-  it. It changes nothing by itself, and is not waited for longer than 0.1 s.
+- The reason goes to all workers, a little ahead (`Client.run`): a cancel has no room
+  for it. A worker that has heard one of the two waits 50 ms for the other, and refuses
+  what still comes: a cancel that the scheduler gets while it reads the graph is lost.
 - A context that has ended because Dask wanted so raises `Reschedule`. If the task was
   canceled, nobody hears it; if its worker is about to close, it begins anew elsewhere.
 - The first task on a worker installs the plugin there, before its function is called,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Generator, Iterable
 from concurrent.futures import CancelledError
 from concurrent.futures import Future as Arriving
+from contextvars import Context as Variables
 from typing import Any, Generic, TypeVar, final
 
 from tether import Context, wait_for, wait_for_async
@@ -119,7 +120,11 @@ def _fetch(calls: list[Call[R]]) -> Arriving[list[R]]:
         raise Lost(f"the client of {calls[0].key} is closed")
     futures = [call.future for call in calls]
     loop = client.loop.asyncio_loop
-    return asyncio.run_coroutine_threadsafe(_gathered(client, futures), loop)
+    # Without variables: a connection that is made for it would keep them, and with them
+    # our context, for as long as it is open.
+    return Variables().run(
+        asyncio.run_coroutine_threadsafe, _gathered(client, futures), loop
+    )
 
 
 async def _gathered(client: distributed.Client, futures: list[Any]) -> list[Any]:

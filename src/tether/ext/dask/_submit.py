@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
+from contextvars import copy_context
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar, overload
 from uuid import uuid4
 
 from tether import Context
 from tether._checks import callable_
+from tether._current import var as _current
 from tether._errors import NOT_A_CONTEXT
 from tether._message import written
 from tether._where import name_of
@@ -111,17 +113,24 @@ def _submit(
         label=name,
         headers=written(ctx),
     )
-    futures = client.map(
-        _worker.run_async if iscoroutinefunction(fn) else _worker.run,
-        # The key itself must not be among the arguments: older versions of Dask take
-        # whatever equals a key for the task's result.
-        range(len(arguments)),
-        [tuple(_known(arg) for arg in args) for args in arguments],
-        key=[f"{sent.prefix}-{n}" for n in range(len(arguments))],
-        sent=sent,
-        fn=fn,
-        **options,
-    )
+
+    def sending() -> list[distributed.Future[Any]]:
+        # Without our context among the variables: the client's loop would keep it, with
+        # a connection that is made for this. Dask has variables of its own there.
+        _current.set(None)
+        return client.map(
+            _worker.run_async if iscoroutinefunction(fn) else _worker.run,
+            # The key itself must not be among the arguments: older versions of Dask
+            # take whatever equals a key for the task's result.
+            range(len(arguments)),
+            [tuple(_known(arg) for arg in args) for args in arguments],
+            key=[f"{sent.prefix}-{n}" for n in range(len(arguments))],
+            sent=sent,
+            fn=fn,
+            **options,
+        )
+
+    futures = copy_context().run(sending)
     watched.add(ctx, futures)
     return [Call(ctx, future) for future in futures]
 

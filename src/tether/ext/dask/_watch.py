@@ -17,8 +17,7 @@ from ._worker import tell
 
 # For one message with n keys the scheduler goes n times through all of them.
 _AT_ONCE = 100
-_TOLD_WITHIN = 0.1  # seconds for the workers to hear why; the cancel comes anyhow
-
+_AHEAD = 0.02  # seconds, at most, by which the workers hear of it before the scheduler
 _GONE = {"closing", "closed"}  # a client that takes its work with it
 
 _numbers = count()  # of futures, in the order in which they were submitted
@@ -26,6 +25,7 @@ _lock = Lock()
 _watches: WeakKeyDictionary[distributed.Client, WeakKeyDictionary[Node, Watch]] = (
     WeakKeyDictionary()
 )
+_tellers: WeakKeyDictionary[distributed.Client, _Teller] = WeakKeyDictionary()
 
 
 class Watch:
@@ -56,34 +56,57 @@ class Watch:
         """The context is over."""
         client = self._client()
         loop = None if client is None or client.status in _GONE else client.loop
-        if loop is not None:
-            loop.add_callback(self._cancel)
-
-    async def _cancel(self) -> None:
-        client = self._client()
         with self._adding:
             newest_first = sorted(self._futures.items(), reverse=True)
             self._futures.clear()
+        # Held from now on: who has dropped them shall not take the reason away.
         futures = [future for _, future in newest_first if not future.done()]
-        del newest_first
-        if client is None or not futures:
-            return
+        if loop is not None and futures:
+            loop.add_callback(self._cancel, client, futures)
+
+    async def _cancel(
+        self, client: distributed.Client, futures: list[distributed.Future[object]]
+    ) -> None:
         why = self._why()
-        try:
-            told = client.run(tell, self.group, why, on_error="ignore")
-            await asyncio.wait_for(told, _TOLD_WITHIN)
-        except Exception:
-            pass  # the cancel is enough
-        if client.status in _GONE:
-            return
-        for start in range(0, len(futures), _AT_ONCE):
-            some = futures[start : start + _AT_ONCE]
-            await client.cancel(some, asynchronous=True, force=True, reason=why)
+        telling = asyncio.ensure_future(_teller(client).tell(client, self.group, why))
+        await asyncio.wait({telling}, timeout=_AHEAD)
+        if client.status not in _GONE:
+            for start in range(0, len(futures), _AT_ONCE):
+                some = futures[start : start + _AT_ONCE]
+                await client.cancel(some, asynchronous=True, force=True, reason=why)
+        await telling
 
     def _why(self) -> str:
         ctx = None if self._ctx is None else self._ctx()
         error = None if ctx is None else ctx.err()
         return error.detail if isinstance(error, ContextError) else str(error)
+
+
+class _Teller:
+    """Tells the workers of one client's contexts: one broadcast at a time.
+
+    What ends meanwhile goes with the next one, so that many ends are few broadcasts.
+    """
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, str] = {}  # by group
+        self._busy = asyncio.Lock()
+
+    async def tell(self, client: distributed.Client, group: str, why: str) -> None:
+        self._reasons[group] = why
+        async with self._busy:
+            if group not in self._reasons:
+                return  # it went with that of another one
+            reasons, self._reasons = self._reasons, {}
+            try:
+                await client.run(tell, reasons, on_error="ignore")
+            except Exception:
+                pass  # the scheduler is gone, and with it its tasks
+
+
+def _teller(client: distributed.Client) -> _Teller:
+    """That of a client; on its loop only."""
+    return _tellers.setdefault(client, _Teller())
 
 
 def watch(ctx: Context, client: distributed.Client) -> Watch:

@@ -13,6 +13,8 @@ from tether._message import scope_of, tracing
 from ._library import distributed
 
 _NAME = "tether"
+_PAUSE = 0.05  # seconds for the other one to speak, see _Plugin
+_REMEMBERED = 10_000
 _GIVEN_UP = "Dask has given the task up: it was canceled, or its submitter is gone"
 
 
@@ -37,23 +39,29 @@ class _Running:
 
     def __init__(self, group: str, scope: Scope) -> None:
         self.group = group
-        self.why = ""  # what its submitter has told
-        self.withdrawn = False
-        self._scope = scope
-
-    def withdraw(self, why: str) -> None:
-        self.withdrawn = True
-        self._scope.cancel(Withdrawn(self.why or why))
+        self.scope = scope
+        self.dropped = False  # whether Dask no longer wants it here
 
 
 @final
 class _Plugin(distributed.WorkerPlugin):
-    """Cancels the context of a task that Dask no longer wants here."""
+    """Cancels the context of a task that is no longer wanted here.
+
+    Dask says so, and its submitter says why; the two come by different ways. Whichever
+    comes second ends the task, or a pause after the first: the submitter may be dead,
+    and Dask has never heard of a task that was canceled while its graph was read.
+    """
 
     name = _NAME
 
     def __init__(self) -> None:
         self.running: dict[str, _Running] = {}  # by key
+        self.ended: dict[str, str] = {}  # why groups have ended; the oldest first
+        self._loop: asyncio.AbstractEventLoop
+
+    def setup(self, worker: distributed.Worker) -> None:  # noqa: ARG002
+        """It begins; on the worker's loop, as all of this."""
+        self._loop = asyncio.get_running_loop()
 
     def transition(
         self,
@@ -64,21 +72,44 @@ class _Plugin(distributed.WorkerPlugin):
     ) -> None:
         """Something becomes of a task of this worker."""
         if finish == "released" and (running := self.running.get(key)) is not None:
-            running.withdraw(_GIVEN_UP)
+            running.dropped = True
+            self._end_soon(running)
+
+    def tell(self, group: str, why: str) -> None:
+        """The context of a submitter has ended; its tasks may also come later."""
+        self.ended[group] = f"its submitter's context has ended: {why}"
+        if len(self.ended) > _REMEMBERED:
+            del self.ended[next(iter(self.ended))]
+        for running in [*self.running.values()]:
+            if running.group == group:
+                self._end_soon(running)
+
+    def _end_soon(self, running: _Running) -> None:
+        if running.dropped and running.group in self.ended:
+            self.end(running)
+        else:
+            self._loop.call_later(_PAUSE, self.end, running)
+
+    def end(self, running: _Running) -> None:
+        """Cancel its context."""
+        why = self.ended.get(running.group, _GIVEN_UP)
+        running.scope.cancel(Withdrawn(why))
 
     def teardown(self, worker: distributed.Worker) -> None:
         """The worker leaves."""
+        why = f"the worker {worker.address} is closing"
         for running in [*self.running.values()]:
-            running.withdraw(f"the worker {worker.address} is closing")
+            running.dropped = True
+            running.scope.cancel(Withdrawn(why))
 
 
-def tell(group: str, why: str, *, dask_worker: distributed.Worker) -> None:
-    """Called on each worker before the tasks of a submitter are canceled."""
-    plugin = dask_worker.plugins.get(_NAME)
-    if isinstance(plugin, _Plugin):
-        for running in [*plugin.running.values()]:
-            if running.group == group:
-                running.why = f"its submitter's context has ended: {why}"
+async def tell(reasons: dict[str, str], *, dask_worker: distributed.Worker) -> None:
+    """Called on each worker when the tasks of submitters are canceled."""
+    await _install(dask_worker)
+    plugin = dask_worker.plugins[_NAME]
+    assert isinstance(plugin, _Plugin)
+    for group, why in reasons.items():
+        plugin.tell(group, why)
 
 
 async def _install(worker: distributed.Worker) -> None:
@@ -120,14 +151,16 @@ def _begun(worker: distributed.Worker, n: int, sent: Sent) -> Iterator[Context]:
     scope = scope_of(sent.headers, sent.label)
     running = plugin.running[key] = _Running(sent.group, scope)
     try:
-        # From now on the plugin hears of it; what was before, the state tells.
+        # From now on the plugin hears of it; what was before, it and the state tell.
         task = worker.state.tasks.get(key)
         if task is None or task.state in {"cancelled", "released"}:  # spelling: theirs
-            running.withdraw(_GIVEN_UP)
+            running.dropped = True
+        if running.dropped or sent.group in plugin.ended:
+            plugin.end(running)
         with tracing(sent.headers), scope as ctx:
             yield ctx
     except ContextError as exc:
-        if running.withdrawn:
+        if running.dropped:
             raise distributed.Reschedule from exc
         raise
     finally:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from tether import Context, ContextError, Key, current
 from tether import _sqlite as sqlite
-from tether._calls import can_end
+from tether._calls import can_end, statement
 from tether._elsewhere import fetched
 from tether._errors import CommitUnknown
 from tether._fetching import Fetching
@@ -101,7 +101,8 @@ def execute_wrapper(
         # Part of a roll-back, or of a block whose own end is looked at.
         with ctx.without_cancel().with_timeout(ROLL_BACK) as rest:
             return _within(rest, connection, call)
-    result = _within(ctx, connection, call)
+    with statement(ctx, connection.vendor, sql):
+        result = _within(ctx, connection, call)
     raw = cursor.cursor
     if not isinstance(raw, Fetching) and (
         connection.vendor == "sqlite" or hasattr(raw, "scrollable")

@@ -9,7 +9,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from tether import Context, current
-from tether._calls import can_end, translating, under
+from tether._calls import can_end, hop, translating, under
 from tether._loops import refuse_to_block
 from tether.wire import Outbound
 
@@ -51,13 +51,15 @@ class Transport:
         ctx = _context_of(request)
         self._outbound.write(ctx, request.headers)
         response: httpx.Response
+        told = hop(ctx, request.method, request.url)
         if not can_end(ctx):
-            response = self._inner.handle_request(request)
+            with told:
+                response = self._inner.handle_request(request)
             return response
         refuse_to_block("a request of httpx.Client", "httpx.AsyncClient")
         kinds = (self._library.TransportError,)
         waiting = partial(let_go, self._pool, request.extensions)
-        with translating(ctx, kinds), under(ctx):
+        with told, translating(ctx, kinds), under(ctx):
             stop = ctx.after_func(waiting)
             try:
                 response = self._inner.handle_request(request)
@@ -108,11 +110,13 @@ class AsyncTransport:
         ctx = _context_of(request)
         self._outbound.write(ctx, request.headers)
         response: httpx.Response
+        told = hop(ctx, request.method, request.url)
         if not can_end(ctx):
-            response = await self._inner.handle_async_request(request)
+            with told:
+                response = await self._inner.handle_async_request(request)
             return response
         kinds = (self._library.TransportError,)
-        with translating(ctx, kinds), ctx.with_cancel():
+        with told, translating(ctx, kinds), ctx.with_cancel():
             response = await self._inner.handle_async_request(request)
         body = _body_type(_AsyncBody, self._library.AsyncByteStream)
         response.stream = body(ctx, response.stream, kinds)

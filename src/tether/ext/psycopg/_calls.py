@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, LiteralString, TypeVar, cast
 
 from tether import Context
+from tether._calls import statement
 from tether._outlast import apart
 from tether._postgres import Psycopg
 from tether._stopping import stopping
@@ -46,7 +47,7 @@ def execute(
     given it belongs to that connection's transaction.
     """
     check(ctx, "execute", source)
-    return _call(ctx, source, lambda conn: conn.execute(_any(sql), params))
+    return _call(ctx, source, sql, lambda c: c.execute(_any(sql), params))
 
 
 def fetch_all(
@@ -54,7 +55,7 @@ def fetch_all(
 ) -> list[R]:
     """All rows of a query, within `ctx`."""
     check(ctx, "fetch_all", source)
-    return _call(ctx, source, lambda conn: conn.execute(_any(sql), params).fetchall())
+    return _call(ctx, source, sql, lambda c: c.execute(_any(sql), params).fetchall())
 
 
 def fetch_one(
@@ -62,11 +63,13 @@ def fetch_one(
 ) -> R | None:
     """The first row of a query, None if there is none; within `ctx`."""
     check(ctx, "fetch_one", source)
-    return _call(ctx, source, lambda conn: conn.execute(_any(sql), params).fetchone())
+    return _call(ctx, source, sql, lambda c: c.execute(_any(sql), params).fetchone())
 
 
-def _call(ctx: Context, source: Source[R], ask: Callable[[Connection[R]], T]) -> T:
-    with lent(ctx, source) as conn:
+def _call(
+    ctx: Context, source: Source[R], sql: Query, ask: Callable[[Connection[R]], T]
+) -> T:
+    with statement(ctx, "postgresql", sql), lent(ctx, source) as conn:
         if conn is source or conn.autocommit:
             with stopping(ctx, Psycopg(conn)):
                 return ask(conn)
@@ -82,7 +85,7 @@ async def execute_async(
 ) -> AsyncCursor[R]:
     """The cursor of a statement that was run within `ctx`, with its rows."""
     check_async(ctx, "execute_async", source)
-    return await _call_async(ctx, source, lambda conn: conn.execute(_any(sql), params))
+    return await _call_async(ctx, source, sql, lambda c: c.execute(_any(sql), params))
 
 
 async def fetch_all_async(
@@ -94,7 +97,7 @@ async def fetch_all_async(
         return await (await conn.execute(_any(sql), params)).fetchall()
 
     check_async(ctx, "fetch_all_async", source)
-    return await _call_async(ctx, source, ask)
+    return await _call_async(ctx, source, sql, ask)
 
 
 async def fetch_one_async(
@@ -106,12 +109,13 @@ async def fetch_one_async(
         return await (await conn.execute(_any(sql), params)).fetchone()
 
     check_async(ctx, "fetch_one_async", source)
-    return await _call_async(ctx, source, ask)
+    return await _call_async(ctx, source, sql, ask)
 
 
 async def _call_async(
     ctx: Context,
     source: AsyncSource[R],
+    sql: Query,
     ask: Callable[[AsyncConnection[R]], Awaitable[T]],
 ) -> T:
     async def alone(scope: Context) -> T:
@@ -124,4 +128,5 @@ async def _call_async(
 
     # psycopg would cancel the statement by itself, and lose the connection if it is
     # interrupted a second time.
-    return await apart(ctx, alone)
+    with statement(ctx, "postgresql", sql):
+        return await apart(ctx, alone)

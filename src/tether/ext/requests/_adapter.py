@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 from urllib3.util import Retry
 
 from tether import Context
-from tether._calls import can_end, translating
+from tether._calls import can_end, hop, translating
 from tether._loops import refuse_to_block
 from tether.wire import Outbound
 
@@ -65,12 +65,14 @@ class Adapter(HTTPAdapter):
         ctx = context()
         headers = cast("MutableMapping[str, str]", request.headers)
         self._tether_outbound.write(ctx, headers)
+        told = hop(ctx, request.method, request.url)
         if not can_end(ctx):
-            return super().send(request, *args, **kw)
+            with told:
+                return super().send(request, *args, **kw)
         refuse_to_block("a request of requests.Session", "an asynchronous client")
         if not isinstance(self.max_retries, _Asking):
             self.max_retries = _asking(self.max_retries)
-        with translating(ctx, KINDS):
+        with told, translating(ctx, KINDS):
             ctx.check()
             response = super().send(request, *args, **kw)
         if type(response) is requests.Response:  # else a subclass has its own ideas

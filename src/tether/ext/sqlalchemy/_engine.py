@@ -22,7 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.pool.base import _AdhocProxiedConnection
 
 from tether import Context, ContextError, Key, current
-from tether._calls import can_end, instead_of
+from tether._calls import can_end, instead_of, statement
 from tether._errors import CommitUnknown
 from tether._fetching import Fetching
 from tether._outlast import outlasting
@@ -57,6 +57,7 @@ class Following:
         dialect: Any = engine.dialect
         self.always = False  # whatever context is current counts
         self._driver = Driver(dialect)
+        self._system: str = dialect.name
         # Connections on which a statement has failed since their transaction began.
         self._suspect: WeakSet[Any] = WeakSet()
         for name, method in (
@@ -115,7 +116,8 @@ class Following:
             if ctx is None:
                 call()
                 return
-            self._within(ctx, conn, call)
+            with statement(ctx, self._system, args[0]):
+                self._within(ctx, conn, call)
         except BaseException:
             self._note(conn, failed=True)
             raise

@@ -1,0 +1,22 @@
+"""The library itself."""
+
+try:
+    from celery import Signature, Task, signals
+    from celery.backends.base import DisabledBackend
+    from celery.exceptions import Ignore
+    from celery.result import AsyncResult
+    from celery.states import REVOKED
+except ModuleNotFoundError:
+    raise ModuleNotFoundError(
+        'tether.ext.celery needs Celery: pip install "tether[celery]"', name="celery"
+    ) from None
+
+__all__ = [
+    "REVOKED",
+    "AsyncResult",
+    "DisabledBackend",
+    "Ignore",
+    "Signature",
+    "Task",
+    "signals",
+]

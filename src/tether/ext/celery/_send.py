@@ -1,0 +1,105 @@
+"""The sender's side: messages that carry a context, and results within one."""
+
+from __future__ import annotations
+
+from tether import Context
+from tether._elsewhere import fetched
+from tether._errors import NOT_A_CONTEXT
+from tether._loops import refuse_to_block
+from tether._message import written
+
+from ._library import AsyncResult, Signature, Task
+from ._task import ContextTask
+
+
+def send(
+    ctx: Context, task: Task | Signature, *args: object, **kwargs: object
+) -> AsyncResult:
+    """Celery's result of `task.delay(*args, **kwargs)`, whose message carries `ctx`.
+
+        result = send(ctx, reindex, "a.txt")
+        result = send(ctx, reindex.s("a.txt").set(queue="slow", countdown=10))
+
+    The task gets the time that is left, the values and the trace. It does not end
+    with `ctx`, for a message may outlive who has sent it, but when its time is over;
+    for work that shall take its own time, send it with `ctx.without_cancel()`.
+
+    `task` is a `ContextTask`, or a signature of one, which may have options. Raises the
+    error of `ctx` if it is over; nothing is sent then.
+    """
+    _check("send", ctx)
+    _check_task(task)
+    ctx.check()
+    options = task.options if isinstance(task, Signature) else {}
+    headers = {**(options.get("headers") or {}), **written(ctx)}
+    return task.apply_async(args, kwargs, headers=headers)
+
+
+def call(
+    ctx: Context, task: Task | Signature, *args: object, **kwargs: object
+) -> object:
+    """What the task returns: `send` and `wait`; if `ctx` ends first, it is canceled.
+
+    Blocks a thread. In a task of asyncio:
+
+        rows = await to_thread(ctx, call, reindex, "a.txt")
+    """
+    refuse_to_block("call", "await to_thread(ctx, call, ...)")
+    result = send(ctx, task, *args, **kwargs)
+    stop = ctx.after_func(lambda: cancel(result))
+    try:
+        return wait(ctx, result)
+    finally:
+        stop()
+
+
+def wait(ctx: Context, result: AsyncResult) -> object:
+    """What the task of `result` returns; raises what it raised, or the error of `ctx`.
+
+    When `ctx` ends it returns at once, and the task goes on: `cancel` it, or use
+    `call`. Raises Celery's `TaskRevokedError` if somebody else has revoked it.
+    """
+    _check("wait", ctx)
+    refuse_to_block("wait", "await to_thread(ctx, wait, result)")
+
+    def get() -> object:
+        return result.get(on_interval=ctx.check)  # a second late, so not in this thread
+
+    return fetched(ctx, get, lambda _: None)
+
+
+def cancel(*results: AsyncResult) -> None:
+    """Have tasks revoked: what runs has its context canceled, what waits never starts.
+
+    One message for all of them, which nobody answers. On a worker whose tasks are no
+    `ContextTask`, it ends the process of a task that runs.
+    """
+    if not results:
+        return
+    idents = [result.id for result in results]
+    control = results[0].app.control
+    control.revoke(idents, terminate=True, signal="SIGUSR2")
+
+
+def _check_task(task: object) -> None:
+    if not isinstance(task, Task | Signature):
+        raise TypeError(f"send takes a task or a signature second, not {task!r}")
+    if isinstance(task, Signature) and task.get("subtask_type"):
+        raise TypeError(
+            f"{task!r} is of several tasks, and only the first would get the headers; "
+            "send them one by one"
+        )
+    try:
+        kind = task.type if isinstance(task, Signature) else task
+    except KeyError:
+        return  # of a task that only the workers know
+    if not isinstance(kind, ContextTask):
+        raise TypeError(
+            f"{task!r} is no ContextTask: it would run on after its time, and a cancel "
+            "would kill its process; make the application with task_cls=ContextTask"
+        )
+
+
+def _check(name: str, ctx: object) -> None:
+    if not isinstance(ctx, Context):
+        raise TypeError(NOT_A_CONTEXT.format(name=name, value=ctx))

@@ -1,0 +1,148 @@
+"""What a call takes along, and what its errors mean; for threads and tasks alike."""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from typing import Any, TypeAlias, final
+
+from tether import Context, DeadlineExceeded
+from tether._calls import instead_of
+from tether._clock import INF
+from tether._errors import NOT_A_CONTEXT
+from tether.wire import TIMEOUT, Outbound
+
+from ._counting import NOBODY, Counts
+from ._library import grpc
+from ._methods import Followed
+
+# With the time that is left, although gRPC sends it too: that rounds it up by as much
+# as 1 %, so that a chain of services would win time at each hop.
+OUTBOUND = Outbound()
+
+# By how much gRPC's timer may be ahead of ours, in seconds.
+SLACK = 0.02
+
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
+
+
+@final
+class Outgoing:
+    """One call that is about to be made within `ctx`; raises if that is over.
+
+    `args` and `kwargs` are what gRPC is to be given: a request, and options.
+    """
+
+    __slots__ = (
+        *("_limited", "_metadata", "_more", "_reads", "_timeout"),
+        *("_writes", "counts", "ctx", "method", "request"),
+    )
+
+    def __init__(
+        self,
+        ctx: Context,
+        method: Any,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        if not isinstance(ctx, Context):
+            raise TypeError(NOT_A_CONTEXT.format(name="a call", value=ctx))
+        ctx.check()
+        self.ctx = ctx
+        self.method = method
+        self.counts: Counts = NOBODY
+        self._reads = self._writes = False
+        self._take(*args, **kwargs)
+        if isinstance(method, Followed):
+            self.method = method.raw
+            self._reads, self._writes = method.reads, method.writes
+            if method.metrics is not None:
+                self.counts = method.metrics.begin(method.labels, self._timeout)
+
+    def _take(
+        self,
+        request: Any = None,
+        timeout: float | None = None,
+        metadata: Metadata | None = None,
+        **more: Any,
+    ) -> None:
+        """The arguments of a method of a stub, as gRPC names them."""
+        left = self.ctx.remaining()
+        # Whether it is the context that sets the time.
+        self._limited = left != INF and (timeout is None or left < timeout)
+        self._timeout = left if self._limited else timeout
+        headers: dict[str, str] = {}
+        OUTBOUND.write(self.ctx, headers)
+        given = [(name, value) for name, value in metadata or () if name != TIMEOUT]
+        names = {name for name, _ in given}
+        new = [(name, text) for name, text in headers.items() if name not in names]
+        self._metadata = [*given, *new]
+        self.request = request
+        self._more = more
+
+    def send(
+        self,
+        start: Callable[..., Any],
+        metadata: Callable[[list[Any]], Any] = list,
+    ) -> Any:
+        """Call `start`, a way to begin a call of the method."""
+        return start(
+            self.request if self.counts is NOBODY else self._counted(self.request),
+            timeout=self._timeout,
+            metadata=metadata(self._metadata),
+            **self._more,
+        )
+
+    def _counted(self, request: Any) -> Any:
+        if not self._reads:
+            self.counts.sent()
+            return request
+        if isinstance(request, AsyncIterable):
+            return _sent_async(self.counts, request)
+        # gRPC's channels of tasks take no request at all for one that is to be written.
+        return None if request is None else _sent(self.counts, request)
+
+    def handled(self, code: grpc.StatusCode) -> None:
+        """Count it, with the code that whoever has called is told."""
+        if code is grpc.StatusCode.OK and not self._writes:
+            self.counts.received()
+        if code is grpc.StatusCode.CANCELLED and isinstance(
+            self.ctx.err(), DeadlineExceeded
+        ):
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+        self.counts.handled(code)
+
+    def slack(self, exc: BaseException) -> float | None:
+        """How long the context may yet take to end for the same reason as the call.
+
+        None: the error says something else.
+        """
+        code = getattr(exc, "code", None)
+        if code is None or code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            return None
+        left = self.ctx.remaining()
+        return left + 0.001 if self._limited and left < SLACK else None
+
+    def translate(self, exc: BaseException) -> None:
+        """Raise the context's error from that of a call, if it is over."""
+        instead_of(exc, self.ctx)
+
+
+def _sent(counts: Counts, requests: Iterable[Any]) -> Iterator[Any]:
+    for request in requests:
+        counts.sent()
+        yield request
+
+
+async def _sent_async(
+    counts: Counts, requests: AsyncIterable[Any]
+) -> AsyncIterator[Any]:
+    async for request in requests:
+        counts.sent()
+        yield request

@@ -1,0 +1,93 @@
+"""What the tests have done by the workers of Celery: `celery -A tests.ext.celery_work`."""
+
+from __future__ import annotations
+
+import os
+
+import opentelemetry.propagate  # noqa: F401  with it, the trace is read
+from celery import Celery, Task
+from opentelemetry.trace import get_current_span
+
+from tests.ext.dask_work import note
+from tether import current
+from tether.ext import psycopg
+from tether.ext.celery import ContextTask
+from tether.wire import REQUEST_ID
+
+URL = os.environ.get("REDIS")
+app = Celery("work", broker=URL, backend=URL, task_cls=ContextTask)
+app.conf.update(
+    broker_connection_retry_on_startup=True,
+    result_backend_thread_safe=True,  # one for all threads, which closes what it opens
+    worker_prefetch_multiplier=2,  # so that some wait in the workers, too
+    worker_hijack_root_logger=False,
+)
+
+
+@app.task(shared=False)
+def tell(what: str) -> tuple[str, float | None, str | None, str]:
+    ctx = current()
+    left = None if ctx.deadline is None else ctx.remaining()
+    return what, left, ctx.value(REQUEST_ID), ctx.label
+
+
+@app.task
+def double(number: int) -> int:
+    return 2 * number
+
+
+@app.task(base=Task)
+def plain_double(number: int) -> int:
+    """Without a context, to compare with."""
+    return 2 * number
+
+
+@app.task
+def trace() -> str:
+    # As text: 128 bits are more than a number in JSON.
+    return f"{get_current_span().get_span_context().trace_id:032x}"
+
+
+@app.task
+def process() -> int:
+    return os.getpid()
+
+
+@app.task
+def wait(log: str) -> None:
+    note(log, f"started by {os.getpid()}")
+    ctx = current()
+    try:
+        ctx.sleep(600)
+    finally:
+        note(log, f"stopped: {type(ctx.err()).__name__}: {ctx.cause()}")
+
+
+@app.task(track_started=True)
+def wait_tracked(log: str) -> None:
+    wait.run(log)
+
+
+@app.task
+def fail() -> None:
+    raise LookupError("no such thing")
+
+
+@app.task
+def pass_on() -> object:
+    """What a task gets that this one sends without a word."""
+    return tell.delay("on").id
+
+
+@app.task(bind=True, max_retries=5)
+def again(self: ContextTask, log: str) -> None:
+    note(log, f"left {current().remaining()}")
+    raise self.retry(countdown=0)
+
+
+@app.task
+def query(url: str, sql: str) -> None:
+    import psycopg as driver
+
+    with driver.connect(url) as conn:
+        psycopg.execute(current(), conn, sql)

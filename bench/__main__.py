@@ -1,4 +1,7 @@
-"""`python -m bench [name ...] [--json] [--quick]`: one run, one table of ratios."""
+"""`python -m bench [name ...] [--json] [--quick]`: one run, one table of ratios.
+
+`python -m bench packages [name ...]`: see `bench.packages`.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,14 @@ from bench import (
     resources,
     scopes,
     sql,
+    sweep,
     threads,
     tree,
     vet,
     waits,
 )
 from bench._measure import FULL, QUICK, Row, Verdict, measure
+from bench.packages import _table
 
 TOPICS: dict[str, ModuleType] = {
     "scopes": scopes,
@@ -53,6 +58,7 @@ TOPICS: dict[str, ModuleType] = {
     "observe": observe,
     "debug": debug,
     "vet": vet,
+    "sweep": sweep,
 }
 PEERS = (
     "anyio",
@@ -184,6 +190,9 @@ def record(topic: str, row: Row) -> dict[str, object]:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what was asked for and print it."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["packages"]:  # no times: other people's code is swept
+        return _table.main(words[1:])
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure tether and its peers in one run; print one table.",
@@ -195,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="a smoke test: the numbers mean nothing"
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     wanted: list[str] = args.name or list(TOPICS)
     unknown = [name for name in wanted if name not in TOPICS]
     if unknown:

@@ -31,6 +31,7 @@ TOPICS = {
     "vet",
     "sql",
     "resources",
+    "sweep",
     "jobs",
 }
 ROW = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -235,6 +236,59 @@ def test_a_child_that_is_canceled_before_its_first_step_is_no_finding() -> None:
     report = sweep(parent)
     assert report.verdict is Verdict.PASS, str(report)
     assert not report.noise  # "never awaited"
+
+
+def test_a_generator_that_is_dropped_is_closed_by_its_loop_as_ever() -> None:
+    closed: list[bool] = []
+
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0.0)
+            closed.append(True)
+
+    async def op() -> None:
+        async for _ in generate():
+            break
+        await asyncio.sleep(1.0)
+
+    report = sweep(op)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert not report.noise
+    assert len(closed) == 2 * report.runs  # and when it is done again
+
+
+def test_a_generator_that_is_only_garbage_is_no_finding() -> None:
+    class Response:
+        def __init__(self) -> None:
+            self.body = self.pieces()
+            self.self = self  # so that only the collector frees it
+
+        async def pieces(self) -> AsyncIterator[int]:
+            while True:
+                yield 1
+
+    async def op() -> None:
+        response = Response()
+        await anext(response.body)
+        await asyncio.sleep(1.0)
+        await response.body.aclose()  # type: ignore[attr-defined]
+
+    report = sweep(op)
+    assert report.verdict is Verdict.PASS, str(report)
+
+
+def test_one_problem_is_told_once_whatever_its_temporary_name() -> None:
+    async def op() -> None:
+        file = tempfile.NamedTemporaryFile()  # noqa: SIM115
+        OPEN.append(file)
+        await asyncio.sleep(1.0)
+        file.close()
+
+    report = sweep(op)
+    assert len(report.findings) == 1, str(report)
+    assert len(report.findings[0].cuts) == 4
 
 
 def test_an_operation_without_a_wait_is_unresolved() -> None:

@@ -11,6 +11,7 @@ told and left behind.
 from __future__ import annotations
 
 import asyncio
+import gc
 from asyncio import runners
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, final
@@ -47,6 +48,9 @@ class Closing:
         runners._cancel_all_tasks = self._before  # type: ignore[attr-defined]
 
     def _close(self, loop: Loop) -> None:
+        if generators(loop):
+            gc.collect()  # the loop closes those that nobody holds any more
+            loop.run_until_complete(asyncio.sleep(0))
         for pause in pauses():
             timed = timers(loop, installed=True)
             if not self._unfinished(loop) and not timed and not _busy(loop):

@@ -64,9 +64,9 @@ def driving_children(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         seen = seen_by.get()
         if seen is not None and asyncio.iscoroutine(coro):
             driven: Any = drive(coro, seen)
-            named: Any = coro
-            driven.__name__ = named.__name__  # it stands for it in reports
-            driven.__qualname__ = named.__qualname__
+            for name in ("__name__", "__qualname__"):  # it stands for it in reports
+                # The aclose() of a dropped generator has no name.
+                setattr(driven, name, getattr(coro, name, type(coro).__name__))
             task = create(loop, driven, **kwargs)
             # Canceled before its first step, it has not even begun to await `coro`.
             task.add_done_callback(lambda _: coro.close())

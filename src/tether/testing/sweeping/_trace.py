@@ -56,4 +56,5 @@ class Trace:
 def kind_of(problem: str) -> str:
     """The same for the same problem in another run: without numbers and details."""
     first = problem.partition("\n")[0]
-    return re.sub(r"0x[0-9a-f]+|\d+", "N", first)
+    # An address may be cut off on its left; a temporary name is of `tempfile`.
+    return re.sub(r"\w*x[0-9a-f]{6,}|\btmp[a-z0-9_]{8}\b|\d+", "N", first)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from _thread import get_ident
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from time import sleep  # the real one: a bubble replaces time.sleep
 from types import TracebackType
 from typing import Self
 
@@ -53,6 +53,7 @@ class VirtualClock:
         self._parked: dict[int, Parker] = {}
         self._known: set[threading.Thread] = set()
         self._looks = Looks()
+        self._wheel = threading.RLock()  # held by whoever decides when it moves
         self._activity = 0
         self._entered = False
 
@@ -146,7 +147,7 @@ class VirtualClock:
         computes without end holds it up.
         """
         while Standing.RUNNING in self._standing().values():
-            time.sleep(GLANCE)
+            sleep(GLANCE)
 
     async def settle_async(self) -> None:
         """Like `settle`, and the tasks of this event loop run until all wait."""

@@ -1,4 +1,6 @@
-"""The plugin for pytest: leak checks; quiet until the ini option or a marker asks.
+"""The plugin for pytest: leak checks, sweeps, the fixtures tether_proxy and bubble.
+
+The leak checks are quiet until the ini option or a marker asks:
 
     [tool.pytest.ini_options]
     tether_leaks = "strict"      # every test; "off" is the default
@@ -21,11 +23,13 @@ import pytest
 
 if TYPE_CHECKING:
     from ._proxy import Proxies
+    from .bubbling import Bubble
     from .leaks import Watch
 
 MARKER = "tether_leaks"
-WORDS = {"ignore", "off"}
 SWEEP = "tether_sweep"
+BUBBLE = "tether_bubble"
+WORDS = {MARKER: ["ignore", "off"], BUBBLE: ["grace", "patience"]}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{SWEEP}(at=..., twice=False, limit=seconds): end the test at every place "
         "where it waits, and see what is wrong then",
     )
+    config.addinivalue_line(
+        "markers",
+        f"{BUBBLE}(grace=0.1, patience=10.0): the options of the fixture bubble",
+    )
     strict = config.getini(MARKER)
     if strict not in {"strict", "off"}:
         raise pytest.UsageError(f"{MARKER} is strict or off, not {strict!r}")
@@ -55,13 +63,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Refuse words that the marker does not know; load the sweep if a test asks."""
+    """Refuse words that the markers do not know; load the sweep if a test asks."""
     for item in items:
-        for mark in item.iter_markers(MARKER):
-            if mark.args or not WORDS.issuperset(mark.kwargs):
+        _bubble_first(item)
+        for mark in item.iter_markers():
+            words = WORDS.get(mark.name)
+            if words and (mark.args or not set(words).issuperset(mark.kwargs)):
                 said = ", ".join([*map(repr, mark.args), *mark.kwargs])
+                known = " and ".join(f"{word}=" for word in words)
                 raise pytest.UsageError(
-                    f"{item.nodeid}: {MARKER} takes ignore= and off=, not {said}"
+                    f"{item.nodeid}: {mark.name} takes {known}, not {said}"
                 )
     plugins = config.pluginmanager
     if any(item.get_closest_marker(SWEEP) for item in items):
@@ -82,6 +93,50 @@ def tether_proxy() -> Iterator[Proxies]:
 
     with Proxies() as proxies:
         yield proxies
+
+
+@pytest.fixture
+def bubble(request: pytest.FixtureRequest) -> Iterator[Bubble]:
+    """The whole test is in a bubble of virtual time, see `tether.testing.bubble`.
+
+    The marker `tether_bubble` takes its options.
+    """
+    from .bubbling import bubble
+
+    mark = request.node.get_closest_marker(BUBBLE)
+    with bubble(**({} if mark is None else mark.kwargs)) as one:
+        yield one
+
+
+def _bubble_first(item: pytest.Item) -> None:
+    """Have the bubble made before all other fixtures of the test alone.
+
+    One that makes an event loop, or starts a thread, does it inside then.
+    """
+    names: list[str] = getattr(item, "fixturenames", [])
+    if "bubble" in names:
+        found = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
+        wider = [
+            name
+            for name in names
+            if name in found and found[name][-1].scope != "function"
+        ]
+        rest = [name for name in names if name not in wider and name != "bubble"]
+        names[:] = [*wider, "bubble", *rest]
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """An `async def` that no other plugin runs is run by its bubble."""
+    one = pyfuncitem.funcargs.get("bubble")
+    if one is None or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    from .bubbling import Bubble
+
+    if not isinstance(one, Bubble):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    one._run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
 
 
 class _Checks:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import _run
-from .._run import Deadlock
+from .._pace import Deadlock
 from ..leaks import Watch
 from . import _plain
 from ._attempt import attempt

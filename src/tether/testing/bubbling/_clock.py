@@ -1,0 +1,232 @@
+"""The clock of a bubble: it knows who is inside, and the test's own waits move it.
+
+Inside are
+
+- the thread that has entered the bubble, the owner;
+- the threads that somebody inside has started;
+- work that somebody inside has handed to a thread that is older, as executors and
+  tether do: told by a context variable;
+- tether's threads for callbacks.
+
+While an event loop of the bubble runs, it moves the clock (see `_loop`). Otherwise the
+owner does, for as long as it waits in something of tether's, `time` or `threading`:
+nobody else would. While it waits in something real, see `_guard`. Whoever decides holds
+the wheel, so there is one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from _thread import get_ident
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from time import sleep  # the real one: a bubble replaces time.sleep
+from typing import TypeVar, TypeVarTuple, final
+from weakref import WeakSet
+
+from ... import _clock, _pool
+from ..._clock import INF, Parker
+from .._pace import CREEP, Move, Pace, deadlock, needed_for, spinning, who
+from .._standing import Standing
+from .._virtual import VirtualClock
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+GLANCE = 0.0005
+BUBBLE: ContextVar[int] = ContextVar("tether.testing.bubble", default=0)
+_numbers = count(1)
+
+
+@final
+class BubbleClock(VirtualClock):
+    """See the top of the file."""
+
+    def __init__(self, grace: float, patience: float) -> None:
+        super().__init__()
+        self.number = next(_numbers)
+        self.owner = get_ident()
+        self.grace = grace
+        self.patience = patience
+        self.loop: asyncio.AbstractEventLoop | None = None  # the one that runs
+        self.loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self._pools: WeakSet[Executor] = WeakSet()  # older, with work of ours
+        self._foreign: set[int] = set()
+        self._joins: dict[Parker, threading.Thread] = {}
+
+    # -- who is inside -------------------------------------------------------------
+
+    def has(self, ident: int) -> bool:
+        """Whether this thread, which asks, is inside."""
+        if ident == self.owner or BUBBLE.get() == self.number:
+            return True
+        # Not current_thread(): that would make an object for a thread without one.
+        thread = threading._active.get(ident)  # type: ignore[attr-defined]
+        return ident in _pool._idents if thread is None else thread not in self._known
+
+    def within(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+        """What `fn(*args)` returns, called in a thread that is inside meanwhile."""
+        token = BUBBLE.set(self.number)
+        try:
+            return fn(*args)
+        finally:
+            BUBBLE.reset(token)
+
+    def leave_outside(self, thread: threading.Thread) -> None:
+        """A thread that somebody outside starts is not inside."""
+        self._known.add(thread)
+
+    def lend(self, pool: Executor) -> None:
+        """Somebody inside hands work to this pool, which is older."""
+        with self._lock:
+            self._pools.add(pool)
+
+    def lent(self) -> set[threading.Thread]:
+        """The threads of such pools: they work for the bubble, or may come to."""
+        with self._lock:
+            pools = [*self._pools]
+        return {one for pool in pools for one in [*getattr(pool, "_threads", ())]}
+
+    # -- how they stand ------------------------------------------------------------
+
+    @contextmanager
+    def foreign(self, is_foreign: bool) -> Iterator[None]:
+        """This thread waits for somebody outside, if so: an answer may be coming."""
+        me = get_ident()
+        if is_foreign:
+            with self._lock:
+                self._foreign.add(me)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._foreign.discard(me)
+
+    def _working(self) -> set[int]:
+        me = get_ident()
+        working = super()._working()
+        also = {self.owner} | {one.ident or 0 for one in self.lent()}
+        with self._lock:
+            for ident in also - {me}:
+                parker = self._parked.get(ident)
+                if parker is None or parker.woken:
+                    working.add(ident)
+        return working
+
+    def _standing(self) -> dict[int, Standing]:
+        standing = super()._standing()
+        with self._lock:
+            foreign, joins = [*self._foreign], [*self._joins.items()]
+        for ident in foreign:
+            standing.setdefault(ident, Standing.FOREIGN)
+        alive = threading.enumerate()
+        for parker, thread in joins:
+            if parker.unparked:
+                continue
+            if not thread.is_alive():
+                parker.unpark()
+                standing[0] = Standing.RUNNING
+            elif thread not in alive:
+                standing[0] = Standing.RUNNING  # it is about to end
+        return standing
+
+    def who(self) -> list[str]:
+        """Who is inside, and where; for reports."""
+        lent = self.lent()
+        inside = [
+            one
+            for one in threading.enumerate()
+            if one not in self._known or one.ident == self.owner or one in lent
+        ]
+        return who(self.loop, inside)
+
+    # -- waiting -------------------------------------------------------------------
+
+    def park(self, parker: Parker, until: float) -> None:
+        """Block this thread until it is unparked or the clock shows `until`."""
+        if get_ident() != self.owner or _clock.virtual is not self:
+            super().park(parker, until)
+            return
+        me = self.owner
+        if until != INF:
+            self.call_at(until, parker.release)
+        with self._lock:
+            self._parked[me] = parker
+        pace = Pace(self.grace, self.patience)
+        pace.begin()
+        try:
+            while not parker.woken:
+                if self._wheel.acquire(blocking=False):
+                    try:
+                        self._steer(pace)
+                    finally:
+                        self._wheel.release()
+                if not parker.woken:
+                    parker.block(GLANCE)
+        finally:
+            self._activity += 1
+            with self._lock:
+                self._parked.pop(me, None)
+
+    def _steer(self, pace: Pace) -> None:
+        """Move, if nothing else can happen, to the next instant at which one is due."""
+        standing = self._standing()
+        when = self._next()
+
+        def needed() -> float:
+            return needed_for(standing.values(), self.grace, timer=when is not None)
+
+        move = pace.look(standing.values(), needed)
+        if move is Move.CREEP:
+            self._step(self.now() + CREEP)
+        elif move is Move.STAND:
+            if Standing.RUNNING in standing.values() and pace.is_over():
+                raise spinning(self.now(), self.patience, self.who())
+        elif when is None:
+            raise deadlock(self.now(), self.who())
+        else:
+            self._step(when)
+
+    def settle(self) -> None:
+        """Return when all others wait; the clock does not move."""
+        pace = Pace(self.grace, self.patience)
+        pace.begin()
+        while True:
+            with self._wheel:
+                standing = self._standing()
+
+            def needed(standing: dict[int, Standing] = standing) -> float:
+                return needed_for(standing.values(), self.grace, timer=True)
+
+            if pace.look(standing.values(), needed) is Move.JUMP:
+                return
+            if Standing.RUNNING in standing.values() and pace.is_over():
+                raise spinning(self.now(), self.patience, self.who())
+            sleep(GLANCE)
+
+    def join(self, thread: threading.Thread, until: float) -> None:
+        """Wait until this thread has ended or the clock shows `until`.
+
+        An end tells nobody. So whoever may move the clock looks for it first.
+        """
+        parker = Parker()
+        with self._lock:
+            self._joins[parker] = thread
+        try:
+            with self.foreign(thread in self._known):
+                parker.park(until)
+        finally:
+            with self._lock:
+                del self._joins[parker]
+
+
+def here() -> BubbleClock | None:
+    """The clock of the bubble that the calling thread is inside of."""
+    clock = _clock.virtual
+    if isinstance(clock, BubbleClock) and clock.has(get_ident()):
+        return clock
+    return None

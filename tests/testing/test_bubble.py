@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import queue
 import signal
 import threading
 import time
@@ -25,6 +26,7 @@ from tether import Context, background
 from tether.testing import (
     Bubble,
     Deadlock,
+    Proxies,
     Spinning,
     Unfinished,
     VirtualClock,
@@ -144,6 +146,99 @@ def test_the_loop_may_run_in_a_thread() -> None:
         assert seen == []
         thread.join()
         assert seen == [60.0]
+
+
+def test_several_loops_in_threads_move_one_clock() -> None:
+    seen: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, *at: float) -> None:
+        for instant in at:
+            await asyncio.sleep(instant - time.monotonic())
+            seen.append((name, time.monotonic()))
+
+    @bubble
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sleeper("here", 1.0, 4.0, 5.0))
+            for name, *at in (("a", 2.0, 3.0, 8.0), ("b", 2.5, 6.0, 7.0)):
+                group.create_task(asyncio.to_thread(asyncio.run, sleeper(name, *at)))
+
+    main()
+    assert seen == [
+        *(("here", 1.0), ("a", 2.0), ("b", 2.5), ("a", 3.0), ("here", 4.0)),
+        *(("here", 5.0), ("b", 6.0), ("b", 7.0), ("a", 8.0)),
+    ]
+
+
+def test_what_one_loop_sends_to_another_arrives_before_time_moves() -> None:
+    async def answer(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while line := await reader.readline():
+            await asyncio.sleep(5.0)
+            writer.write(line)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def serve(told: queue.Queue[Any]) -> None:
+        over = asyncio.Event()
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            address = server.sockets[0].getsockname()
+            told.put((address, asyncio.get_running_loop(), over))
+            await over.wait()
+
+    @bubble
+    async def main() -> float:
+        told: queue.Queue[Any] = queue.Queue()
+        work = asyncio.create_task(asyncio.to_thread(asyncio.run, serve(told)))
+        (host, port), loop, over = await asyncio.to_thread(told.get)
+        reader, writer = await asyncio.open_connection(host, port)
+        for _ in range(20):
+            async with asyncio.timeout(5.001):
+                writer.write(b"x\n")
+                assert await reader.readline() == b"x\n"
+        await wait_async()
+        writer.close()
+        await writer.wait_closed()
+        loop.call_soon_threadsafe(over.set)
+        await work
+        return time.monotonic()
+
+    assert main() == 100.0
+
+
+async def test_a_proxy_delays_by_the_clock_of_the_bubble(
+    bubble: Bubble, tether_proxy: Proxies
+) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.readline())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        proxy = tether_proxy(host, port, latency=30.0)
+        reader, writer = await asyncio.open_connection(proxy.host, proxy.port)
+        writer.write(b"x\n")
+        assert await reader.readline() == b"x\n"
+        assert time.monotonic() >= 30.0
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_a_deadlock_of_several_loops_names_the_tasks_of_all() -> None:
+    async def stuck() -> None:
+        await asyncio.Event().wait()
+
+    @bubble
+    async def main() -> None:
+        await asyncio.gather(stuck(), asyncio.to_thread(asyncio.run, stuck()))
+
+    with pytest.raises(Deadlock) as caught:
+        main()
+    assert str(caught.value).count("stuck(), at testing/test_bubble.py") >= 2
 
 
 def test_asyncio_in_debug_mode() -> None:
@@ -499,15 +594,3 @@ def test_loops_of_another_kind_are_refused() -> None:
         with pytest.raises(RuntimeError, match="does not run inside"):
             loop.run_forever()
         loop.close()
-
-
-def test_two_loops_at_the_same_time_are_refused() -> None:
-    async def second() -> None: ...
-
-    async def main() -> None:
-        coro = second()
-        with pytest.raises(RuntimeError, match="one event loop at a time"):
-            await asyncio.to_thread(asyncio.run, coro)
-        coro.close()
-
-    bubble(main)()

@@ -133,8 +133,7 @@ class Loop(asyncio.SelectorEventLoop):
             self._spins = 0
             self._pace.rested()
         self._pace.begin()
-        with self._virtual._wheel:
-            return self._wait()
+        return self._wait()
 
     def _wait(self) -> list[tuple[Key, int]]:
         began = monotonic()
@@ -153,16 +152,12 @@ class Loop(asyncio.SelectorEventLoop):
                 self._virtual._step(self.time() + CREEP)
                 return []
             if move is Move.JUMP:
-                if self._quiet:
-                    for one in self._quiet:
-                        if not one.done():
-                            one.set_result(None)
-                    self._quiet.clear()
-                elif when is None:
+                if self._told_quiet():
+                    return []
+                if when is None:
                     self._is_stuck = True
                     raise deadlock(self.time(), self.who())
-                else:
-                    self._virtual._step(when)
+                self._jump(when)
                 return []
             if Standing.RUNNING in standing.values() and self._pace.is_over():
                 self._is_stuck = True
@@ -173,25 +168,37 @@ class Loop(asyncio.SelectorEventLoop):
             if events:
                 return events
 
+    def _told_quiet(self) -> bool:
+        """Tell those who wait for it that nothing goes on; whether there are any."""
+        waiting = [one for one in self._quiet if not one.done()]
+        self._quiet.clear()
+        for one in waiting:
+            one.set_result(None)
+        return bool(waiting)
+
+    def _jump(self, when: float) -> None:
+        self._virtual._step(when)
+
     def who(self) -> list[str]:
         """The tasks, and the threads that came up since the clock was entered."""
         known = self._virtual._known
-        return who(self, [one for one in all_threads() if one not in known])
+        return who([self], [one for one in all_threads() if one not in known])
 
     def _when(self) -> float | None:
         """The next instant at which a timer is due."""
+        due = [self.due(), self._virtual._next()]
+        return min((one for one in due if one is not None), default=None)
+
+    def due(self) -> float | None:
+        """The next instant at which one of asyncio's is."""
         timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        due = [timers[0].when()] if timers else []
-        theirs = self._virtual._next()
-        if theirs is not None:
-            due.append(theirs)
-        return min(due, default=None)
+        return timers[0].when() if timers else None
 
     def _needed(self, standing: dict[int, Standing]) -> float:
         """The real seconds of silence after which nothing is on its way."""
         if self._is_awaited(standing):
             return INF
-        timer = bool(self._quiet) or self._when() is not None
+        timer = self._is_asked() or self._when() is not None
         grace = self._pace.grace
         threads = needed_for(standing.values(), grace, timer=timer)
         if threads:
@@ -201,11 +208,15 @@ class Loop(asyncio.SelectorEventLoop):
             return silence
         return needed_for([Standing.OUTSIDE], grace, timer=False)
 
+    def _is_asked(self) -> bool:
+        """Whether somebody waits until nothing goes on."""
+        return bool(self._quiet)
+
     def _is_awaited(self, standing: dict[int, Standing]) -> bool:
         """Whether something that a task has handed over waits for the outside."""
         if self._is_ending and Standing.OUTSIDE in standing.values():
             return True
-        for (ran,) in self._handed.values():
+        for ran in self.handed():
             if ran is None or standing.get(ran) is Standing.OUTSIDE:
                 return True
         return any(
@@ -214,9 +225,17 @@ class Loop(asyncio.SelectorEventLoop):
             for work in _to_thread.running()
         )
 
+    def handed(self) -> list[int | None]:
+        """The threads that run what was handed to executors."""
+        return [ran for (ran,) in [*self._handed.values()]]
+
+    def files(self) -> set[Any]:
+        """The descriptors that somebody else than the loop itself waits for."""
+        return {*self._fds.get_map()} - self._own
+
     def _silence(self) -> float:
         """The same for what may come to the descriptors of the loop."""
-        known = self._fds.get_map().keys() - self._own
+        known = self.files()
         if not known:
             return 0.0
         grace = self._pace.grace

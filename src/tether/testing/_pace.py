@@ -117,9 +117,11 @@ def spinning(at: float, patience: float, who: list[str]) -> Spinning:
     )
 
 
-def who(loop: asyncio.AbstractEventLoop | None, threads: Iterable[Thread]) -> list[str]:
-    """The tasks of the loop and these threads, and where each of them is."""
-    tasks = [] if loop is None else asyncio.all_tasks(loop)
+def who(
+    loops: Iterable[asyncio.AbstractEventLoop], threads: Iterable[Thread]
+) -> list[str]:
+    """The tasks of these loops and these threads, and where each of them is."""
+    tasks = [task for loop in loops for task in asyncio.all_tasks(loop)]
     return [*sorted(map(_where.task, tasks)), *sorted(map(_thread, threads))]
 
 

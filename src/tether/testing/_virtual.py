@@ -53,7 +53,6 @@ class VirtualClock:
         self._parked: dict[int, Parker] = {}
         self._known: set[threading.Thread] = set()
         self._looks = Looks()
-        self._wheel = threading.RLock()  # held by whoever decides when it moves
         self._activity = 0
         self._entered = False
 

@@ -225,11 +225,11 @@ def wait() -> None:
     clock = _inside("wait()")
     if threading.get_ident() != clock.owner:
         raise RuntimeError("wait() is for the test itself, not for its threads")
-    loop = clock.loop
-    if isinstance(loop, loops.BubbleLoop):  # in another thread
-        asyncio.run_coroutine_threadsafe(loop.quiet(), loop).result()
-    else:
-        clock.settle()
+    for loop in [*clock.running]:  # in other threads
+        if isinstance(loop, loops.BubbleLoop):
+            asyncio.run_coroutine_threadsafe(loop.quiet(), loop).result()
+            return
+    clock.settle()
 
 
 async def wait_async() -> None:

@@ -8,10 +8,10 @@ Inside are
   tether do: told by a context variable;
 - tether's threads for callbacks.
 
-While an event loop of the bubble runs, it moves the clock (see `_loop`). Otherwise the
-owner does, for as long as it waits in something of tether's, `time` or `threading`:
-nobody else would. While it waits in something real, see `_guard`. Whoever decides holds
-the wheel, so there is one at a time.
+An event loop of the bubble that has nothing to do moves the clock (see `_loops`). If
+there is none the owner does, for as long as it waits in something of tether's, `time`
+or `threading`: nobody else would. While it waits in something real, see `_guard`.
+Whoever decides holds the wheel, so there is one at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 from time import sleep  # the real one: a bubble replaces time.sleep
-from typing import TypeVar, TypeVarTuple, final
+from typing import Protocol, TypeVar, TypeVarTuple, final
 from weakref import WeakSet
 
 from ... import _clock, _pool
@@ -42,6 +42,18 @@ BUBBLE: ContextVar[int] = ContextVar("tether.testing.bubble", default=0)
 _numbers = count(1)
 
 
+class Running(Protocol):
+    """What the clock asks an event loop that runs."""
+
+    rests: bool  # it has nothing to do, and waits
+    thread: int
+
+    def is_called(self) -> bool:
+        """Whether it has got something to do while it rests."""
+
+    def as_loop(self) -> asyncio.AbstractEventLoop: ...
+
+
 @final
 class BubbleClock(VirtualClock):
     """See the top of the file."""
@@ -52,7 +64,8 @@ class BubbleClock(VirtualClock):
         self.owner = get_ident()
         self.grace = grace
         self.patience = patience
-        self.loop: asyncio.AbstractEventLoop | None = None  # the one that runs
+        self.wheel = threading.RLock()  # held by whoever decides when it moves
+        self.running: list[Running] = []  # the event loops
         self.loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._pools: WeakSet[Executor] = WeakSet()  # older, with work of ours
         self._foreign: set[int] = set()
@@ -115,7 +128,11 @@ class BubbleClock(VirtualClock):
                 parker = self._parked.get(ident)
                 if parker is None or parker.woken:
                     working.add(ident)
-        return working
+        return working - {loop.thread for loop in self.resting()}
+
+    def resting(self) -> list[Running]:
+        """The event loops that have nothing to do."""
+        return [loop for loop in [*self.running] if loop.rests]
 
     def _standing(self) -> dict[int, Standing]:
         standing = super()._standing()
@@ -123,6 +140,8 @@ class BubbleClock(VirtualClock):
             foreign, joins = [*self._foreign], [*self._joins.items()]
         for ident in foreign:
             standing.setdefault(ident, Standing.FOREIGN)
+        if any(loop.is_called() for loop in self.resting()):
+            standing[0] = Standing.RUNNING
         alive = threading.enumerate()
         for parker, thread in joins:
             if parker.unparked:
@@ -142,7 +161,7 @@ class BubbleClock(VirtualClock):
             for one in threading.enumerate()
             if one not in self._known or one.ident == self.owner or one in lent
         ]
-        return who(self.loop, inside)
+        return who([loop.as_loop() for loop in [*self.running]], inside)
 
     # -- waiting -------------------------------------------------------------------
 
@@ -160,11 +179,13 @@ class BubbleClock(VirtualClock):
         pace.begin()
         try:
             while not parker.woken:
-                if self._wheel.acquire(blocking=False):
+                if self.resting():
+                    pace.begin()  # one of them has the wheel, or is about to
+                elif self.wheel.acquire(blocking=False):
                     try:
                         self._steer(pace)
                     finally:
-                        self._wheel.release()
+                        self.wheel.release()
                 if not parker.woken:
                     parker.block(GLANCE)
         finally:
@@ -196,7 +217,7 @@ class BubbleClock(VirtualClock):
         pace = Pace(self.grace, self.patience)
         pace.begin()
         while True:
-            with self._wheel:
+            with self.wheel:
                 standing = self._standing()
 
             def needed(standing: dict[int, Standing] = standing) -> float:

@@ -42,13 +42,13 @@ class Guard:
     def _serve(self) -> None:
         clock = self._clock
         while not self._over.acquire(True, LOOK):
-            if not clock._wheel.acquire(blocking=False):
+            if clock.resting() or not clock.wheel.acquire(blocking=False):
                 self._waits = False
                 continue
             try:
                 self._look()
             finally:
-                clock._wheel.release()
+                clock.wheel.release()
 
     def _look(self) -> None:
         clock = self._clock
@@ -62,7 +62,7 @@ class Guard:
         when = clock._next()
 
         def needed() -> float:
-            grace = clock.grace if clock.loop is None else max(clock.grace, SLOW)
+            grace = clock.grace if not clock.running else max(clock.grace, SLOW)
             return needed_for([Standing.FOREIGN], grace, timer=when is not None)
 
         if self._pace.look(standing.values(), needed) is not Move.JUMP:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from _thread import get_ident
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, TypeVar
 
-from .._loop import Loop
+from .._loop import Key, Loop
 from .._pace import Pace
 from ._clock import BubbleClock, here
 from ._replaced import Fakes, Pairs
@@ -26,6 +27,7 @@ FOREIGN = [
     ("trio.lowlevel", "start_guest_run"),
     ("uvloop", "new_event_loop"),
 ]
+REST = 0.005  # how often a loop that rests looks whether the wheel is free
 OF_PYTHON = (ProcessPoolExecutor, ThreadPoolExecutor)
 
 _real_new = asyncio.new_event_loop
@@ -38,19 +40,89 @@ _closing: ContextVar[bool] = ContextVar("tether.testing.closing", default=False)
 
 
 class BubbleLoop(Loop):
-    """A loop that moves the clock of its bubble while it runs."""
+    """A loop that moves the clock of its bubble while it has nothing to do.
+
+    Of several, in threads, one has the wheel; the others rest beside it. It sees to
+    their timers and descriptors as to its own.
+    """
 
     def __init__(self, clock: BubbleClock) -> None:
         super().__init__(clock, Pace(clock.grace, clock.patience))
         self.clock = clock
+        self.rests = False
+        self.thread = 0
 
     def run_forever(self) -> None:
-        clock, before = self.clock, self.clock.loop
-        clock.loop = self
+        self.thread = get_ident()
+        self.clock.running.append(self)
         try:
             super().run_forever()
         finally:
-            clock.loop = before
+            self.clock.running.remove(self)
+
+    def as_loop(self) -> asyncio.AbstractEventLoop:
+        return self
+
+    def _wait(self) -> list[tuple[Key, int]]:
+        wheel = self.clock.wheel
+        self.rests = True
+        try:
+            while not wheel.acquire(blocking=False):
+                events = self._fds.really(REST)
+                if events or self._is_due():
+                    return events
+        finally:
+            self.rests = False
+        try:
+            return super()._wait()
+        finally:
+            wheel.release()
+
+    def _is_due(self) -> bool:
+        due = self.due()
+        return due is not None and due <= self.time()
+
+    def is_called(self) -> bool:
+        """Whether it has got something to do; asked by another thread."""
+        try:
+            return self._is_due() or bool(self._fds.really(0.0))
+        except (OSError, ValueError):
+            return True  # it has just been closed
+
+    # -- for all loops that rest, if this one has the wheel ------------------------
+
+    def _all(self) -> list[BubbleLoop]:
+        resting = self.clock.resting()
+        return [self, *(one for one in resting if isinstance(one, BubbleLoop))]
+
+    def _when(self) -> float | None:
+        due = [one.due() for one in self._all()]
+        due.append(self.clock._next())
+        return min((one for one in due if one is not None), default=None)
+
+    def handed(self) -> list[int | None]:
+        return [ran for one in self._all() for ran in Loop.handed(one)]
+
+    def files(self) -> set[Any]:
+        return {file for one in self._all() for file in Loop.files(one)}
+
+    def _is_asked(self) -> bool:
+        return any(one._quiet for one in self._all())
+
+    def _told_quiet(self) -> bool:
+        asked = [one for one in self._all() if one._quiet]
+        for one in asked:
+            if one is not self:
+                one.call_soon_threadsafe(Loop._told_quiet, one)
+        return Loop._told_quiet(self) or bool(asked)
+
+    def _jump(self, when: float) -> None:
+        super()._jump(when)
+        for one in self._all():
+            if one is not self and one._is_due():
+                one.call_soon_threadsafe(int)  # any call wakes it
+
+    # ------------------------------------------------------------------------------
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
@@ -91,11 +163,6 @@ def _check(loop: object) -> None:
     if not isinstance(loop, BubbleLoop) or loop.clock is not clock:
         kind = type(loop)
         raise _refusal(f"a {kind.__module__}.{kind.__qualname__}")
-    if clock.loop not in {None, loop}:
-        raise RuntimeError(
-            "a bubble runs one event loop at a time, and another one runs in it: put "
-            "the tasks of both into one"
-        )
 
 
 class Runner:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import queue
+import select
 import signal
 import threading
 import time
@@ -48,6 +49,7 @@ def names() -> list[object]:
         sleep,
     ]
     functions += [time.monotonic_ns, time.perf_counter, time.perf_counter_ns]
+    functions += [time.localtime, time.gmtime, time.ctime, time.asctime, time.strftime]
     functions += [dt.datetime, dt.date, asyncio.new_event_loop]
     functions += [asyncio.Runner.run, asyncio.BaseEventLoop.run_forever, trio.run]
     functions += [asyncio.Runner.get_loop, uvloop.new_event_loop]
@@ -241,6 +243,20 @@ def test_a_deadlock_of_several_loops_names_the_tasks_of_all() -> None:
     assert str(caught.value).count("stuck(), at testing/test_bubble.py") >= 2
 
 
+def test_a_bubble_may_be_opened_in_a_thread() -> None:
+    seen: list[float] = []
+
+    @bubble
+    def test() -> None:
+        time.sleep(60.0)
+        seen.append(time.monotonic())
+
+    thread = threading.Thread(target=test)
+    thread.start()
+    thread.join(LONG)
+    assert seen == [60.0]
+
+
 def test_asyncio_in_debug_mode() -> None:
     async def main() -> float:
         assert asyncio.get_running_loop().get_debug()
@@ -287,6 +303,18 @@ def test_sleepers_of_both_kinds_wake_in_order() -> None:
 
     main()
     assert seen == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_functions_that_take_now_by_default_take_that_of_the_bubble() -> None:
+    with bubble():
+        time.sleep(86_400.0)
+        for now in (time.gmtime(), time.gmtime(None), time.gmtime(time.time())):
+            assert now[:5] == (2000, 1, 2, 0, 0)
+        local = time.localtime(EPOCH + 86_400.0)
+        assert time.localtime() == local
+        assert time.strftime("%Y %j") == time.strftime("%Y %j", local)
+        assert time.ctime() == time.asctime() == time.asctime(local)
+    assert time.gmtime().tm_year > 2020
 
 
 def test_dates_are_of_the_real_classes() -> None:
@@ -489,6 +517,37 @@ def test_a_loop_left_open_is_reported() -> None:
         with bubble():
             loops.append(asyncio.new_event_loop())
     loops[0].close()
+
+
+def test_work_that_was_given_up_ends_before_the_loop_closes() -> None:
+    ended: list[float] = []
+
+    def work() -> None:
+        select.select([], [], [], 0.3)  # longer than grace
+        ended.append(time.monotonic())
+
+    async def main() -> None:
+        task = asyncio.create_task(asyncio.to_thread(work))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    with bubble():
+        asyncio.run(main())
+        # Not at the limit of 300 seconds that asyncio sets its executor.
+        assert ended == [0.0]
+
+
+def test_the_instant_of_a_deadlock_is_not_that_of_a_timeout_that_was_not_needed() -> (
+    None
+):
+    with bubble():
+        items: queue.Queue[int] = queue.Queue()
+        feeder = threading.Timer(5.0, items.put, [1])
+        feeder.start()
+        assert items.get(timeout=3600.0) == 1
+        feeder.join()
+        with pytest.raises(Deadlock, match="at 5 s everything waits"):
+            items.get()
 
 
 # -- what is refused -------------------------------------------------------------------

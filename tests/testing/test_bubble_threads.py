@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import select
 import socket
@@ -19,7 +20,7 @@ import pytest
 
 from tests.core.support import LONG
 from tether import Context, DeadlineExceeded, Group, background, to_thread
-from tether.testing import Deadlock, Spinning, Unfinished, bubble, wait
+from tether.testing import Deadlock, Spinning, Unfinished, _pace, bubble, wait
 
 CHILD = [sys.executable, "-c", "import time; time.sleep(0.3)"]
 
@@ -299,6 +300,28 @@ def test_processes_take_their_real_time() -> None:
     assert main() == 0.0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_real_time(bubble: object) -> None:
+    here, there = os.pipe()
+    time.sleep(60.0)
+    child = os.fork()
+    if not child:
+        try:
+            is_real = time.time() > 1_700_000_000.0
+            time.sleep(0.001)
+            is_real &= not threading.Event().wait(0.001)
+            is_real &= background().with_timeout(0.001).wait(LONG)
+            os.write(there, b"real" if is_real else b"not real")
+        finally:
+            os._exit(0)
+    os.close(there)
+    assert os.read(here, 100) == b"real"
+    os.close(here)
+    assert os.waitpid(child, 0) == (child, 0)
+    assert time.monotonic() == 60.0
+
+
 # -- what goes wrong -------------------------------------------------------------------
 
 
@@ -318,6 +341,25 @@ def test_a_deadlock_names_the_threads_and_what_they_wait_in(bubble: object) -> N
     assert "thread waits, at " in text
     event.set()
     worker.join()
+
+
+def test_a_deadlock_in_a_real_lock_is_told_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock, told = threading.Lock(), list[str]()
+
+    class StandardError:
+        def write(self, text: str) -> None:
+            told.append(text)
+            lock.release()
+
+    monkeypatch.setattr(_pace, "PATIENCE", 0.05)
+    monkeypatch.setattr(sys, "stderr", StandardError())
+    with bubble(grace=0.0):
+        lock.acquire()
+        lock.acquire()  # nothing can be raised here
+    assert "tether: at 0 s everything waits and no timer is set:" in told[0]
+    assert "in test_a_deadlock_in_a_real_lock_is_told_on_standard_error" in told[0]
 
 
 def test_a_thread_that_never_waits_is_reported_to_the_test() -> None:

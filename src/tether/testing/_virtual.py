@@ -119,6 +119,8 @@ class VirtualClock:
     def _next(self) -> float | None:
         """The next instant at which something of tether's is due, if anything is."""
         with self._lock:
+            while self._due and _is_over(self._due[0][2]):
+                heappop(self._due)
             return self._due[0][0] if self._due else None
 
     def _step(self, end: float) -> bool:
@@ -207,3 +209,9 @@ class VirtualClock:
         self._activity += 1
         with self._lock:
             heappush(self._due, (when, next(self._number), fire))
+
+
+def _is_over(fire: Callable[[], object]) -> bool:
+    """Whether it would end a wait that has ended before."""
+    parker = getattr(fire, "__self__", None)
+    return isinstance(parker, Parker) and parker.unparked

@@ -17,6 +17,7 @@ Whoever decides holds the wheel, so there is one at a time.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from _thread import get_ident
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from time import sleep  # the real one: a bubble replaces time.sleep
 from typing import Protocol, TypeVar, TypeVarTuple, final
 from weakref import WeakSet
 
-from ... import _clock, _pool
+from ... import _clock, _loops, _pool, _timers
 from ..._clock import INF, Parker
 from .._pace import CREEP, Move, Pace, deadlock, needed_for, spinning, who
 from .._standing import Standing
@@ -251,3 +252,17 @@ def here() -> BubbleClock | None:
     if isinstance(clock, BubbleClock) and clock.has(get_ident()):
         return clock
     return None
+
+
+def _forget() -> None:
+    """In a forked child time is real: the threads that moved the clock are gone."""
+    clock = _clock.virtual
+    if isinstance(clock, BubbleClock):
+        _clock.virtual = None
+        _clock.now, _timers.threads, states = clock._saved
+        _timers.threads.fork()
+        _loops.restore(states)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import wraps
+from inspect import iscoroutine
 from typing import Any, TypeVar
 
 from .._loop import Key, Loop
@@ -177,7 +178,8 @@ class Runner:
         try:
             _check(_real_get_loop(self))
         except RuntimeError:
-            coro.close()
+            if iscoroutine(coro):
+                coro.close()
             raise
         return _real_run(self, coro, **options)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, tzinfo
 from datetime import date as _date
 from datetime import datetime as _datetime
+from functools import wraps
 from typing import Any
 
 from ..._clock import INF, Parker
@@ -44,6 +45,22 @@ def _sleep(seconds: float, /) -> None:
     else:
         Parker().park(clock.now() + seconds)
 
+
+def _of_now(real: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """Like this one, whose argument of this number is by default the time now."""
+
+    @wraps(real)
+    def told(*args: Any) -> Any:
+        clock = here()
+        if clock is None or args[at:] not in ((), (None,)):
+            return real(*args)
+        now = EPOCH + clock.now()
+        return real(*args[:at], now if real in OF_SECONDS else REAL.localtime(now))
+
+    return told
+
+
+OF_SECONDS: set[Callable[..., Any]] = {time.localtime, time.gmtime, time.ctime}
 
 # -- datetime --------------------------------------------------------------------------
 
@@ -104,3 +121,5 @@ for _name, _epoch in (("time", EPOCH), ("monotonic", 0.0), ("perf_counter", 0.0)
     for _full, _ns in ((_name, False), (f"{_name}_ns", True)):
         _real = getattr(time, _full)
         TIMES.append((_real, _clocked(_real, _epoch, _ns)))
+TIMES += [(_real, _of_now(_real, 0)) for _real in {*OF_SECONDS, time.asctime}]
+TIMES.append((time.strftime, _of_now(time.strftime, 1)))

@@ -254,3 +254,13 @@ def test_it_goes_with_strict_leak_checks(suite: Suite) -> None:
     result = suite(source, "-o", "tether_leaks=strict")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*file: *test_it.py*"])
+
+
+def test_a_sweep_takes_a_bubble_for_each_attempt(suite: Suite) -> None:
+    source = """
+    @pytest.mark.tether_sweep(limit=10_000.0)
+    async def test_it(bubble):
+        await asyncio.sleep(3600.0)
+        await asyncio.to_thread(sleep, 3600.0)
+    """
+    suite(source).assert_outcomes(passed=1)

@@ -343,6 +343,30 @@ def test_a_deadlock_names_the_threads_and_what_they_wait_in(bubble: object) -> N
     worker.join()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_a_deadlock_no_thread_stays_that_waits_for_ever() -> None:
+    ended: list[str] = []
+    started: list[threading.Thread] = []
+
+    def work() -> None:
+        try:
+            queue.Queue[int]().get()
+        finally:
+            ended.append("finally")
+
+    @bubble
+    async def main() -> None:
+        started.append(threading.Thread(target=work))
+        started[0].start()
+        await asyncio.to_thread(queue.Queue[int]().get)
+
+    with pytest.raises(Deadlock):
+        main()
+    started[0].join(LONG)
+    assert ended == ["finally"]
+    assert not started[0].is_alive()  # and that of the pool: see no_thread_is_left
+
+
 def test_a_deadlock_in_a_real_lock_is_told_on_standard_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -358,7 +382,7 @@ def test_a_deadlock_in_a_real_lock_is_told_on_standard_error(
     with bubble(grace=0.0):
         lock.acquire()
         lock.acquire()  # nothing can be raised here
-    assert "tether: at 0 s everything waits and no timer is set:" in told[0]
+    assert "tether: at 0 s the test waits in something real" in told[0]
     assert "in test_a_deadlock_in_a_real_lock_is_told_on_standard_error" in told[0]
 
 

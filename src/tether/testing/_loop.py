@@ -125,7 +125,7 @@ class Loop(asyncio.SelectorEventLoop):
             self._spins += 1
             if self._spins > SPINS:
                 if self._pace.is_over():
-                    self._is_stuck = True
+                    self._give_up()
                     raise spinning(self.time(), self._pace.patience, self.who())
                 self._virtual._step(self.time() + CREEP)
             return events
@@ -155,18 +155,21 @@ class Loop(asyncio.SelectorEventLoop):
                 if self._told_quiet():
                     return []
                 if when is None:
-                    self._is_stuck = True
+                    self._give_up()
                     raise deadlock(self.time(), self.who())
                 self._jump(when)
                 return []
             if Standing.RUNNING in standing.values() and self._pace.is_over():
-                self._is_stuck = True
+                self._give_up()
                 raise spinning(self.time(), self._pace.patience, self.who())
             events = self._fds.really(
                 GLANCE if monotonic() - began < 0.1 else 4 * GLANCE
             )
             if events:
                 return events
+
+    def _give_up(self) -> None:
+        self._is_stuck = True
 
     def _told_quiet(self) -> bool:
         """Tell those who wait for it that nothing goes on; whether there are any."""

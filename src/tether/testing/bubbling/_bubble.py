@@ -90,6 +90,7 @@ class Bubble:
         clock = BubbleClock(*self._options)
         with self._stack as stack:
             stack.enter_context(clock)
+            stack.callback(clock.give_up)
             stack.callback(Guard(clock).end)
             stack.enter_context(patched([*threads.FAKES, *loops.FAKES]))
             stack.enter_context(replaced([*TIMES, *loops.pairs()]))

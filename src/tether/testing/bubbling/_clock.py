@@ -22,7 +22,7 @@ import threading
 from _thread import get_ident
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import count
 from time import sleep  # the real one: a bubble replaces time.sleep
@@ -55,6 +55,13 @@ class Running(Protocol):
     def as_loop(self) -> asyncio.AbstractEventLoop: ...
 
 
+class Endless(Protocol):
+    """A wait without a timeout."""
+
+    def give_up(self) -> None:
+        """End it, from another thread."""
+
+
 @final
 class BubbleClock(VirtualClock):
     """See the top of the file."""
@@ -69,7 +76,9 @@ class BubbleClock(VirtualClock):
         self.running: list[Running] = []  # the event loops
         self.loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._pools: WeakSet[Executor] = WeakSet()  # older, with work of ours
+        self.is_stuck = False  # a deadlock has been found
         self._foreign: set[int] = set()
+        self._endless: set[Endless] = set()
         self._joins: dict[Parker, threading.Thread] = {}
 
     # -- who is inside -------------------------------------------------------------
@@ -108,12 +117,11 @@ class BubbleClock(VirtualClock):
     # -- how they stand ------------------------------------------------------------
 
     @contextmanager
-    def foreign(self, is_foreign: bool) -> Iterator[None]:
-        """This thread waits for somebody outside, if so: an answer may be coming."""
+    def foreign(self) -> Iterator[None]:
+        """This thread waits for somebody outside: an answer may be coming."""
         me = get_ident()
-        if is_foreign:
-            with self._lock:
-                self._foreign.add(me)
+        with self._lock:
+            self._foreign.add(me)
         try:
             yield
         finally:
@@ -209,6 +217,7 @@ class BubbleClock(VirtualClock):
             if Standing.RUNNING in standing.values() and pace.is_over():
                 raise spinning(self.now(), self.patience, self.who())
         elif when is None:
+            self.is_stuck = True
             raise deadlock(self.now(), self.who())
         else:
             self._step(when)
@@ -230,6 +239,27 @@ class BubbleClock(VirtualClock):
                 raise spinning(self.now(), self.patience, self.who())
             sleep(GLANCE)
 
+    @contextmanager
+    def endless(self, wait: Endless) -> Iterator[None]:
+        """This thread waits so; given up at the end if the bubble had a deadlock.
+
+        Else it would hold up the end of the process for ever.
+        """
+        with self._lock:
+            self._endless.add(wait)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._endless.discard(wait)
+
+    def give_up(self) -> None:
+        """End the waits that nobody will end, after a deadlock."""
+        with self._lock:
+            waits = [*self._endless] if self.is_stuck else []
+        for wait in waits:
+            wait.give_up()
+
     def join(self, thread: threading.Thread, until: float) -> None:
         """Wait until this thread has ended or the clock shows `until`.
 
@@ -239,7 +269,7 @@ class BubbleClock(VirtualClock):
         with self._lock:
             self._joins[parker] = thread
         try:
-            with self.foreign(thread in self._known):
+            with self.foreign() if thread in self._known else nullcontext():
                 parker.park(until)
         finally:
             with self._lock:

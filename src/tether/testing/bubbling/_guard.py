@@ -12,7 +12,7 @@ from _thread import allocate_lock
 from threading import Thread
 from typing import final
 
-from .._pace import Move, Pace, deadlock, needed_for
+from .._pace import Move, Pace, needed_for
 from .._standing import Standing
 from ._clock import BubbleClock
 
@@ -72,4 +72,8 @@ class Guard:
         elif not self._has_told:
             self._has_told = True
             # An exception cannot reach it there.
-            sys.stderr.write(f"tether: {deadlock(clock.now(), clock.who())}\n")
+            lines = "\n  ".join(clock.who())
+            sys.stderr.write(
+                f"tether: at {clock.now():.6g} s the test waits in something real for "
+                f"long, all others wait, too, and no timer is set:\n  {lines}\n"
+            )

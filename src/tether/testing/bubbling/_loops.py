@@ -135,6 +135,10 @@ class BubbleLoop(Loop):
         self.clock.lend(executor)
         return super().run_in_executor(executor, self.clock.within, func, *args)
 
+    def _give_up(self) -> None:
+        super()._give_up()
+        self.clock.is_stuck = True
+
     def who(self) -> list[str]:
         return self.clock.who()
 

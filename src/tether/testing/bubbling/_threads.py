@@ -16,6 +16,7 @@ import threading
 from _thread import get_ident
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -37,12 +38,17 @@ _real_submit = ThreadPoolExecutor.submit
 class _Waiter:
     """What a Condition keeps of one that waits: notify() releases it, like a lock."""
 
-    __slots__ = ("parker",)
+    __slots__ = ("is_given_up", "parker")
 
     def __init__(self) -> None:
         self.parker = Parker()
+        self.is_given_up = False
 
     def release(self) -> None:
+        self.parker.unpark()
+
+    def give_up(self) -> None:
+        self.is_given_up = True
         self.parker.unpark()
 
 
@@ -56,23 +62,33 @@ class Condition:
             setattr(self, MADE_IN, clock.number)
 
     def wait(self: Any, timeout: float | None = None) -> bool:
-        """Like the real one, which it calls for those outside."""
+        """Like the real one, which it calls for those outside.
+
+        SystemExit, which ends a thread quietly, in one that a deadlock has left here.
+        """
         clock = here()
         if clock is None or not self._is_owned():
             return _real_wait(self, timeout)
         until = INF if timeout is None else clock.now() + max(timeout, 0.0)
+        is_foreign = getattr(self, MADE_IN, 0) != clock.number
         waiter = _Waiter()
         self._waiters.append(waiter)
         saved = self._release_save()
         try:
-            with clock.foreign(getattr(self, MADE_IN, 0) != clock.number):
+            with ExitStack() as stack:
+                if is_foreign:
+                    stack.enter_context(clock.foreign())
+                elif timeout is None:
+                    stack.enter_context(clock.endless(waiter))
                 waiter.parker.park(until)
         finally:
             self._acquire_restore(saved)
             # Under the lock, so that no notify() is lost on one whose time was up.
-            notified = waiter.parker.unparked
+            notified = waiter.parker.unparked and not waiter.is_given_up
             if not notified and waiter in self._waiters:
                 self._waiters.remove(waiter)
+        if waiter.is_given_up:
+            raise SystemExit("the bubble that this thread waited in had a deadlock")
         return notified
 
 

@@ -128,17 +128,19 @@ def who(
 def _thread(one: Thread) -> str:
     """Its name, the line of the program it is at, and the call that it is in there."""
     frame = sys._current_frames().get(one.ident or 0)
-    own: FrameType | None = frame
-    while own is not None and _where.is_of_a_library(own):
-        own = own.f_back
-    if frame is None or own is None or own is frame:
-        return f"thread {one.name}{_where.place(frame)}"
-    return f"thread {one.name}{_where.place(own)} ({_inner(frame)})"
+    inner: FrameType | None = None
+    library: FrameType | None = None  # the innermost that is not ours
+    while frame is not None:
+        frozen = frame.f_code.co_filename.startswith("<frozen")  # how it was started
+        if not frozen and not _where.is_of_a_library(frame):
+            call = f" ({inner.f_code.co_qualname})" if inner is not None else ""
+            return f"thread {one.name}{_where.place(frame)}{call}"
+        inner = frame
+        if library is None and not _is_ours(frame):
+            library = frame
+        frame = frame.f_back
+    return f"thread {one.name}{_where.place(library or inner)}"
 
 
-def _inner(frame: FrameType) -> str:
-    """The first call below the program's own code."""
-    called = frame
-    while called.f_back is not None and _where.is_of_a_library(called.f_back):
-        called = called.f_back
-    return called.f_code.co_qualname
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).startswith("tether.")

@@ -108,8 +108,8 @@ class Bubble:
         clock = self._clock
         assert clock is not None
         with self._stack:
-            if exc is not None:
-                return
+            if exc is not None or clock.is_stuck:
+                return  # which has been told, and explains what is left
             clock.settle()
             left = _left(clock)
             if left:

@@ -129,37 +129,49 @@ class BubbleClock(VirtualClock):
                 self._foreign.discard(me)
 
     def _working(self) -> set[int]:
-        me = get_ident()
-        working = super()._working()
         also = {self.owner} | {one.ident or 0 for one in self.lent()}
+        also.discard(get_ident())
+        return (super()._working() | also) - self._waiting()
+
+    def _waiting(self) -> set[int]:
+        return super()._waiting() | {loop.thread for loop in self.resting()}
+
+    @contextmanager
+    def rest(self, loop: Running) -> Iterator[None]:
+        """This event loop has nothing to do meanwhile."""
         with self._lock:
-            for ident in also - {me}:
-                parker = self._parked.get(ident)
-                if parker is None or parker.woken:
-                    working.add(ident)
-        return working - {loop.thread for loop in self.resting()}
+            loop.rests = True
+            self._activity += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._activity += 1
+                loop.rests = False
 
     def resting(self) -> list[Running]:
         """The event loops that have nothing to do."""
         return [loop for loop in [*self.running] if loop.rests]
 
     def _standing(self) -> dict[int, Standing]:
+        before = self._activity
         standing = super()._standing()
         with self._lock:
             foreign, joins = [*self._foreign], [*self._joins.items()]
         for ident in foreign:
             standing.setdefault(ident, Standing.FOREIGN)
-        if any(loop.is_called() for loop in self.resting()):
-            standing[0] = Standing.RUNNING
+        called = any(loop.is_called() for loop in self.resting())
         alive = threading.enumerate()
         for parker, thread in joins:
             if parker.unparked:
                 continue
             if not thread.is_alive():
                 parker.unpark()
-                standing[0] = Standing.RUNNING
+                called = True
             elif thread not in alive:
-                standing[0] = Standing.RUNNING  # it is about to end
+                called = True  # it is about to end
+        if called or self._activity != before:
+            standing[0] = Standing.RUNNING
         return standing
 
     def who(self) -> list[str]:
@@ -184,6 +196,7 @@ class BubbleClock(VirtualClock):
             self.call_at(until, parker.release)
         with self._lock:
             self._parked[me] = parker
+            self._activity += 1
         pace = Pace(self.grace, self.patience)
         pace.begin()
         try:
@@ -192,19 +205,21 @@ class BubbleClock(VirtualClock):
                     pace.begin()  # one of them has the wheel, or is about to
                 elif self.wheel.acquire(blocking=False):
                     try:
-                        self._steer(pace)
+                        self._steer(pace, parker)
                     finally:
                         self.wheel.release()
                 if not parker.woken:
                     parker.block(GLANCE)
         finally:
-            self._activity += 1
             with self._lock:
+                self._activity += 1
                 self._parked.pop(me, None)
 
-    def _steer(self, pace: Pace) -> None:
+    def _steer(self, pace: Pace, parker: Parker) -> None:
         """Move, if nothing else can happen, to the next instant at which one is due."""
         standing = self._standing()
+        if parker.woken:
+            return  # by one that has ended before this look
         when = self._next()
 
         def needed() -> float:

@@ -12,10 +12,11 @@ from _thread import get_ident
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from inspect import iscoroutine
 from typing import Any, TypeVar
 
+from ... import _loops
 from .._loop import Key, Loop
 from .._pace import Pace
 from ._clock import BubbleClock, here
@@ -66,14 +67,12 @@ class BubbleLoop(Loop):
 
     def _wait(self) -> list[tuple[Key, int]]:
         wheel = self.clock.wheel
-        self.rests = True
-        try:
-            while not wheel.acquire(blocking=False):
-                events = self._fds.really(REST)
-                if events or self._is_due():
-                    return events
-        finally:
-            self.rests = False
+        if not wheel.acquire(blocking=False):
+            with self.clock.rest(self):
+                while not wheel.acquire(blocking=False):
+                    events = self._fds.really(REST)
+                    if events or self._is_due():
+                        return events
         try:
             return super()._wait()
         finally:
@@ -114,14 +113,14 @@ class BubbleLoop(Loop):
         asked = [one for one in self._all() if one._quiet]
         for one in asked:
             if one is not self:
-                one.call_soon_threadsafe(Loop._told_quiet, one)
+                _loops.call_soon(one, partial(Loop._told_quiet, one))
         return Loop._told_quiet(self) or bool(asked)
 
     def _jump(self, when: float) -> None:
         super()._jump(when)
         for one in self._all():
             if one is not self and one._is_due():
-                one.call_soon_threadsafe(int)  # any call wakes it
+                _loops.call_soon(one, int)  # any call wakes it
 
     # ------------------------------------------------------------------------------
 

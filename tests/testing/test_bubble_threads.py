@@ -367,23 +367,45 @@ def test_after_a_deadlock_no_thread_stays_that_waits_for_ever() -> None:
     assert not started[0].is_alive()  # and that of the pool: see no_thread_is_left
 
 
+class StandardError:
+    """Does something when it is written to."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        self.told: list[str] = []
+        self._then = then
+
+    def write(self, text: str) -> None:
+        self.told.append(text)
+        self._then()
+
+
 def test_a_deadlock_in_a_real_lock_is_told_on_standard_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lock, told = threading.Lock(), list[str]()
-
-    class StandardError:
-        def write(self, text: str) -> None:
-            told.append(text)
-            lock.release()
-
+    lock = threading.Lock()
+    stderr = StandardError(lock.release)
     monkeypatch.setattr(_pace, "PATIENCE", 0.05)
-    monkeypatch.setattr(sys, "stderr", StandardError())
+    monkeypatch.setattr(sys, "stderr", stderr)
     with bubble(grace=0.0):
         lock.acquire()
         lock.acquire()  # nothing can be raised here
-    assert "tether: at 0 s the test waits in something real" in told[0]
-    assert "in test_a_deadlock_in_a_real_lock_is_told_on_standard_error" in told[0]
+    assert "tether: at 0 s the test waits in something real" in stderr.told[0]
+    assert (
+        "in test_a_deadlock_in_a_real_lock_is_told_on_standard_error" in stderr.told[0]
+    )
+
+
+def test_a_test_that_computes_until_an_instant_is_told_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over: list[bool] = []
+    stderr = StandardError(lambda: over.append(True))
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with bubble(patience=0.05):
+        while time.monotonic() < 5.0 and not over:
+            pass
+        assert time.monotonic() == 0.0
+    assert "the test has gone on for 0.05 real seconds" in stderr.told[0]
 
 
 def test_a_thread_that_never_waits_is_reported_to_the_test() -> None:

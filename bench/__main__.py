@@ -29,6 +29,7 @@ from bench import (
     resources,
     scopes,
     sql,
+    strict,
     sweep,
     threads,
     tree,
@@ -59,6 +60,7 @@ TOPICS: dict[str, ModuleType] = {
     "debug": debug,
     "vet": vet,
     "sweep": sweep,
+    "strict": strict,
 }
 PEERS = (
     "anyio",

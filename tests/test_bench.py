@@ -33,6 +33,7 @@ TOPICS = {
     "resources",
     "sweep",
     "jobs",
+    "strict",
 }
 ROW = {
     "topic",

@@ -80,6 +80,7 @@ def pytest_collection_modifyitems(
 
         checks = plugins.get_plugin("tether-leak-checks")
         assert isinstance(checks, _Checks)
+        checks.sweeps = True
         plugins.register(Sweeps(checks.observe), "tether-sweeps")
 
 
@@ -144,6 +145,8 @@ class _Checks:
 
     def __init__(self, strict: bool) -> None:
         self._strict = strict
+        self.sweeps = False  # whether there are tests that are swept
+        self._keeping = False  # what a watch installs, from one test to the next
         self._watch: Watch | None = None
         self._judging = True
         # What fixtures of wider scopes have made: by fixture, until it is torn down.
@@ -159,12 +162,18 @@ class _Checks:
         self, item: pytest.Item
     ) -> Generator[None, object, object]:
         mark = item.get_closest_marker(MARKER)
-        off = bool(mark is not None and mark.kwargs.get("off"))
-        off = off or item.get_closest_marker(SWEEP) is not None
-        if off or not (self._strict or mark is not None):
+        if mark is not None and mark.kwargs.get("off"):
+            self.pytest_unconfigure()  # such a test runs as if there were no checks
             return (yield)
-        from .leaks import Watch
+        if not (self._strict or mark is not None):
+            return (yield)
+        if self.sweeps and item.get_closest_marker(SWEEP):
+            return (yield)
+        from .leaks import Watch, _watch
 
+        if self._strict and not self._keeping:
+            self._keeping = True
+            _watch.installed.keep()
         watch = Watch(ignore=() if mark is None else mark.kwargs.get("ignore", ()))
         for _, keys in self._wider.values():
             watch.excuse_also(keys)
@@ -176,32 +185,35 @@ class _Checks:
             self._watch = None
             watch.end()
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_setup(self) -> Generator[None, None, None]:
-        if self._watch is None:
-            return (yield)
-        with self._watch.hearing():
-            yield
-        return None
+    def pytest_unconfigure(self) -> None:
+        """Nothing stays installed."""
+        if self._keeping:
+            from .leaks import _watch
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+            self._keeping = False
+            _watch.installed.release()
+
+    # Inside of what catches warnings for the test, and around what does so in the test:
+    # a fixture's filters, or `recwarn`, are there from its setup to its teardown.
+    @pytest.hookimpl(wrapper=True, trylast=True, specname="pytest_runtest_protocol")
+    def pytest_runtest_protocol_inside(self) -> Generator[None, object, object]:
         if self._watch is None:
             return (yield)
-        function: Any = getattr(item, "obj", None)
-        if inspect.iscoroutinefunction(function):
-            item.obj = self._watch.owning(function)  # type: ignore[attr-defined]
         with self._watch.hearing():
-            yield
-        return None
+            return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        function: Any = getattr(item, "obj", None)
+        if self._watch is not None and inspect.iscoroutinefunction(function):
+            item.obj = self._watch.owning(function)  # type: ignore[attr-defined]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         watch = self._watch
         if watch is None:
             return (yield)
-        with watch.hearing():
-            yield
+        yield
         if not self._judging:
             return None
         leaks = watch.left()

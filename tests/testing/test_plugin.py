@@ -249,7 +249,7 @@ def test_a_test_is_swept_with_fresh_fixtures(suite: Suite) -> None:
             pool.put_nowait(connection)
 
     def test_they_were_fresh():
-        assert len(MADE) == 10
+        assert len(MADE) == 14
     """
     result = suite(source, *PLUGINS["pytest-asyncio"])
     result.assert_outcomes(passed=2, failed=1)

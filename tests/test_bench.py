@@ -66,17 +66,24 @@ def bench(*words: str) -> str:
     return done.stdout
 
 
-# All of it once; on a busy machine that takes minutes.
+# A topic takes seconds; on a busy machine that is minutes.
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture(scope="module")
-def result() -> Any:
-    return json.loads(bench("--json"))
+@pytest.fixture(scope="module", params=sorted(TOPICS))
+def result(request: pytest.FixtureRequest) -> Any:
+    """What the benchmark says of one topic."""
+    return {"topic": request.param, **json.loads(bench(request.param, "--json"))}
 
 
-def test_all_topics_are_measured(result: Any) -> None:
-    assert {row["topic"] for row in result["rows"]} == TOPICS
+def test_these_are_all_topics() -> None:
+    from bench.__main__ import TOPICS as KNOWN
+
+    assert {*KNOWN} == TOPICS
+
+
+def test_a_topic_is_measured(result: Any) -> None:
+    assert {row["topic"] for row in result["rows"]} == {result["topic"]}
     assert result["quick"] is True
     assert result["versions"]["python"].startswith("3.")
 
@@ -93,7 +100,7 @@ def test_a_row_has_either_a_number_or_an_error(result: Any) -> None:
 
 def test_every_side_of_ours_can_do_what_is_measured(result: Any) -> None:
     ours = [row for row in result["rows"] if "tether" in row["side"]]
-    assert len(ours) > 20
+    assert ours
     installed = result["versions"]["uvloop"] != "not installed"
     failed = [
         (row["case"], row["error"])
@@ -105,7 +112,6 @@ def test_every_side_of_ours_can_do_what_is_measured(result: Any) -> None:
 
 def test_a_bar_says_what_it_is_measured_against(result: Any) -> None:
     bars = [(row, bar) for row in result["rows"] for bar in row["bars"]]
-    assert len(bars) > 20
     sides = {(row["case"], row["side"]) for row in result["rows"]}
     for row, bar in bars:
         assert bar["limit"] > 0

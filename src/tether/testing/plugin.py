@@ -154,7 +154,7 @@ class _Checks:
         self._finished: list[tuple[str, set[Hashable]]] = []
 
     def observe(self, watch: Watch | None) -> None:
-        """Have this watch hear what is said in each phase; it is judged elsewhere."""
+        """Have this watch own what the test makes; it is judged elsewhere."""
         self._watch, self._judging = watch, watch is None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

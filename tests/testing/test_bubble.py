@@ -114,6 +114,16 @@ def test_a_context_manager_may_run_loops_one_after_the_other() -> None:
         assert time.monotonic() == 25.0
 
 
+def test_asyncios_own_loop_may_be_asked_for_by_name() -> None:
+    async def main() -> float:
+        await asyncio.sleep(5.0)
+        return time.monotonic()
+
+    for factory in (asyncio.new_event_loop, asyncio.SelectorEventLoop):
+        with bubble(), asyncio.Runner(loop_factory=factory) as runner:
+            assert runner.run(main()) == 5.0
+
+
 def test_the_fixture_is_around_the_whole_test(bubble: Bubble) -> None:
     time.sleep(60.0)
     assert time.monotonic() == 60.0
@@ -638,7 +648,11 @@ def test_loops_of_another_kind_are_refused() -> None:
         uvloop.new_event_loop()
     with bubble(), pytest.raises(RuntimeError, match=r"trio\.run\(\) does not run"):
         trio.run(main)
-    with bubble(), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+
+    class Mine(asyncio.SelectorEventLoop):
+        pass
+
+    with bubble(), asyncio.Runner(loop_factory=Mine) as runner:
         with pytest.raises(RuntimeError, match="no loop_factory"):
             runner.run(main())
     with asyncio.Runner() as older:

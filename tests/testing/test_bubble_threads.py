@@ -15,8 +15,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from contextlib import contextmanager
+from typing import Any
 
+import httpx
 import pytest
+import uvicorn
 
 from tests.core.support import LONG
 from tether import Context, DeadlineExceeded, Group, background, to_thread
@@ -282,6 +285,27 @@ def test_while_the_test_reads_a_socket_the_others_go_on(bubble: object) -> None:
     with here, there, thread(answer):
         assert here.recv(1) == b"x"
         assert time.monotonic() == 50.0
+
+
+async def test_a_server_with_a_loop_in_a_thread_goes_by_the_clock(
+    bubble: object,
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(5.0)
+        await asyncio.to_thread(time.sleep, 5.0)
+        told = str(time.monotonic()).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": told})
+
+    config = uvicorn.Config(app, loop="asyncio", lifespan="off", log_level="critical")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with thread(lambda: server.run(sockets=[listener])):
+            async with httpx.AsyncClient(timeout=60.0) as client:
+                answer = await client.get(url)
+            server.should_exit = True
+    assert float(answer.text) == pytest.approx(10.0, abs=0.5)
 
 
 def test_processes_take_their_real_time() -> None:

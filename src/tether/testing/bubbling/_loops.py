@@ -33,6 +33,8 @@ REST = 0.005  # how often a loop that rests looks whether the wheel is free
 OF_PYTHON = (ProcessPoolExecutor, ThreadPoolExecutor)
 
 _real_new = asyncio.new_event_loop
+OF_ASYNCIO = (_real_new, asyncio.SelectorEventLoop)  # which ours stands for
+_real_init = asyncio.Runner.__init__
 _real_run_forever = asyncio.BaseEventLoop.run_forever
 _real_run = asyncio.Runner.run
 _real_get_loop = asyncio.Runner.get_loop
@@ -172,6 +174,11 @@ def _check(loop: object) -> None:
 class Runner:
     """What takes the place of methods of `asyncio.Runner`."""
 
+    def __init__(self: Any, **options: Any) -> None:
+        if here() is not None and options.get("loop_factory") in OF_ASYNCIO:
+            options["loop_factory"] = _new_event_loop
+        _real_init(self, **options)
+
     def get_loop(self: Any) -> asyncio.AbstractEventLoop:
         loop = _real_get_loop(self)
         _check(loop)
@@ -223,6 +230,6 @@ class BaseEventLoop:
 
 
 FAKES: Fakes = [
-    (asyncio.Runner, Runner, ["get_loop", "run", "close"]),
+    (asyncio.Runner, Runner, ["__init__", "get_loop", "run", "close"]),
     (asyncio.BaseEventLoop, BaseEventLoop, ["run_forever"]),
 ]

@@ -346,6 +346,26 @@ def test_a_forked_process_has_real_time(bubble: object) -> None:
     assert time.monotonic() == 60.0
 
 
+def test_a_thread_that_computes_until_an_instant_reaches_it_and_another_moves_nothing(
+    bubble: object,
+) -> None:
+    def until(instant: float) -> None:
+        while time.monotonic() < instant:
+            pass
+
+    def compute() -> None:
+        end = time.thread_time() + 0.7  # longer than a clock that is read stands
+        while time.thread_time() < end:
+            pass
+
+    with thread(compute):
+        pass
+    assert time.monotonic() == 0.0
+    with thread(lambda: until(0.1)):
+        pass
+    assert time.monotonic() >= 0.1
+
+
 # -- what goes wrong -------------------------------------------------------------------
 
 

@@ -147,9 +147,10 @@ class Loop(asyncio.SelectorEventLoop):
             def needed(standing: dict[int, Standing] = standing) -> float:
                 return self._needed(standing)
 
-            move = self._pace.look(standing.values(), needed)
+            read = self._virtual._read()
+            move = self._pace.look(standing.values(), needed, read=read)
             if move is Move.CREEP:
-                self._virtual._step(self.time() + CREEP)
+                self._virtual._step(self.time() + self._pace.creep)
                 return []
             if move is Move.JUMP:
                 if self._told_quiet():

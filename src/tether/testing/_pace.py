@@ -1,8 +1,8 @@
 """When a clock may move: nothing has gone on for long enough, in real time.
 
 And what is done with those who never wait. A thread that computes until its deadline
-would hold the clock for ever, so it creeps on after a while; once the patience is over
-it is an error.
+would hold the clock for ever, so it creeps on after a while, when it is read: what does
+not ask for the time can wait for none. Once the patience is over it is an error.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ._standing import Standing
 PATIENCE = 10.0  # real seconds without any timer until silence is a deadlock
 TOIL = 0.5  # real seconds in which threads compute and nothing else happens
 CREEP = 0.001
+MOST = 0.02  # of a creep, for who reads the clock seldom
 
 
 class Spinning(RuntimeError):
@@ -57,24 +58,32 @@ class Pace:
         self._quiet = 0.0  # since when nobody has gone on
         self._busy: float | None = None  # since when somebody has
         self._toil: float | None = None  # the same, without what the clock has crept
+        self.creep = CREEP  # seconds
 
     def begin(self) -> None:
         """A wait begins."""
         self._quiet = monotonic()
 
-    def look(self, standing: Iterable[Standing], needed: Callable[[], float]) -> Move:
+    def look(
+        self,
+        standing: Iterable[Standing],
+        needed: Callable[[], float],
+        *,
+        read: bool = False,
+    ) -> Move:
         """What the clock may do after these have been seen.
 
         `needed` says how many real seconds of silence it takes; INF while something
-        is certain to come.
+        is certain to come. `read`: whether somebody has asked for the time.
         """
         now = monotonic()
         if Standing.RUNNING in standing:
             self._quiet = now
             if self._toil is None:
                 self._toil = now
-            if now - self._toil > TOIL:
-                self._toil += CREEP
+            if read and now - self._toil > TOIL:
+                self.creep = max(CREEP, min(MOST, now - self._toil - TOIL))
+                self._toil = max(self._toil + self.creep, now - TOIL - MOST)
                 return Move.CREEP
             return Move.STAND
         self._toil = self._busy = None

@@ -54,10 +54,14 @@ class VirtualClock:
         self._known: set[threading.Thread] = set()
         self._looks = Looks()
         self._activity = 0
+        self._looker = 0  # the thread that decides when it moves
+        self._was_read = False  # by another one
         self._entered = False
 
     def now(self) -> float:
         """The time on it, in seconds."""
+        if get_ident() != self._looker:
+            self._was_read = True
         return self._now
 
     def __enter__(self) -> Self:
@@ -162,6 +166,7 @@ class VirtualClock:
     def _standing(self) -> dict[int, Standing]:
         """How the threads stand that do not wait in tether."""
         before = self._activity
+        self._looker = get_ident()
         working = self._working()
         standing = self._looks.at(working - {0})
         if 0 in working or len(standing) < len(working) or self._activity != before:
@@ -182,6 +187,11 @@ class VirtualClock:
         working -= _threads.idle()
         working.discard(me)
         return working - self._waiting()
+
+    def _read(self) -> bool:
+        """Whether another thread has asked for the time since this was asked."""
+        was, self._was_read = self._was_read, False
+        return was
 
     def _waiting(self) -> set[int]:
         """The threads that wait in tether."""

@@ -31,7 +31,7 @@ from weakref import WeakSet
 
 from ... import _clock, _loops, _pool, _timers
 from ..._clock import INF, Parker
-from .._pace import CREEP, Move, Pace, deadlock, needed_for, spinning, who
+from .._pace import Move, Pace, deadlock, needed_for, spinning, who
 from .._standing import Standing
 from .._virtual import VirtualClock
 
@@ -225,9 +225,9 @@ class BubbleClock(VirtualClock):
         def needed() -> float:
             return needed_for(standing.values(), self.grace, timer=when is not None)
 
-        move = pace.look(standing.values(), needed)
+        move = pace.look(standing.values(), needed, read=self._read())
         if move is Move.CREEP:
-            self._step(self.now() + CREEP)
+            self._step(self.now() + pace.creep)
         elif move is Move.STAND:
             if Standing.RUNNING in standing.values() and pace.is_over():
                 raise spinning(self.now(), self.patience, self.who())

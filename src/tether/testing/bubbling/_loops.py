@@ -82,7 +82,7 @@ class BubbleLoop(Loop):
 
     def _is_due(self) -> bool:
         due = self.due()
-        return due is not None and due <= self.time()
+        return due is not None and due <= self.clock._now  # now() is for users
 
     def is_called(self) -> bool:
         """Whether it has got something to do; asked by another thread."""

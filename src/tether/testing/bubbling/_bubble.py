@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Self, TypeVar, final, overload
 
 from ... import _clock, _loops, _pool, _threads, _where
 from ..._checks import seconds_
+from .._pace import who
 from . import _loops as loops
 from . import _threads as threads
 from ._clock import BUBBLE, BubbleClock, here
@@ -137,11 +138,14 @@ def _left(clock: BubbleClock) -> list[str]:
     """What has been started inside and is still there."""
     idle = _pool.idle() | _threads.idle()
     others = clock._known | clock.lent()
-    left = [
-        _where.thread(one)
-        for one in threading.enumerate()
-        if one not in others and one.ident not in idle
-    ]
+    left = who(
+        [],
+        [
+            one
+            for one in threading.enumerate()
+            if one not in others and one.ident not in idle
+        ],
+    )
     if not all(loop.is_closed() for loop in clock.loops):
         left.append(
             "an event loop that is not closed (under pytest-asyncio, a bubble needs "

@@ -20,7 +20,7 @@ from ... import _loops
 from .._loop import Key, Loop
 from .._pace import Pace
 from ._clock import BubbleClock, here
-from ._replaced import Fakes, Pairs
+from ._replaced import Fakes, Pairs, before
 
 T = TypeVar("T")
 
@@ -34,11 +34,6 @@ OF_PYTHON = (ProcessPoolExecutor, ThreadPoolExecutor)
 
 _real_new = asyncio.new_event_loop
 OF_ASYNCIO = (_real_new, asyncio.SelectorEventLoop)  # which ours stands for
-_real_init = asyncio.Runner.__init__
-_real_run_forever = asyncio.BaseEventLoop.run_forever
-_real_run = asyncio.Runner.run
-_real_get_loop = asyncio.Runner.get_loop
-_real_close = asyncio.Runner.close
 # Whether a runner is about to close its loop, which may be one that has been refused.
 _closing: ContextVar[bool] = ContextVar("tether.testing.closing", default=False)
 
@@ -177,26 +172,27 @@ class Runner:
     def __init__(self: Any, **options: Any) -> None:
         if here() is not None and options.get("loop_factory") in OF_ASYNCIO:
             options["loop_factory"] = _new_event_loop
-        _real_init(self, **options)
+        before[asyncio.Runner, "__init__"](self, **options)
 
     def get_loop(self: Any) -> asyncio.AbstractEventLoop:
-        loop = _real_get_loop(self)
+        loop: asyncio.AbstractEventLoop = before[asyncio.Runner, "get_loop"](self)
         _check(loop)
         return loop
 
     def run(self: Any, coro: Coroutine[Any, Any, T], **options: Any) -> T:
         try:
-            _check(_real_get_loop(self))
+            _check(before[asyncio.Runner, "get_loop"](self))
         except RuntimeError:
             if iscoroutine(coro):
                 coro.close()
             raise
-        return _real_run(self, coro, **options)
+        result: T = before[asyncio.Runner, "run"](self, coro, **options)
+        return result
 
     def close(self: Any) -> None:
         token = _closing.set(True)
         try:
-            _real_close(self)
+            before[asyncio.Runner, "close"](self)
         finally:
             _closing.reset(token)
 
@@ -226,7 +222,7 @@ class BaseEventLoop:
 
     def run_forever(self: Any) -> None:
         _check(self)
-        _real_run_forever(self)
+        before[asyncio.BaseEventLoop, "run_forever"](self)
 
 
 FAKES: Fakes = [

@@ -15,7 +15,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -30,6 +30,9 @@ PROCESSES = ("subprocess", "multiprocessing")
 
 Pairs = list[tuple[Any, Any]]
 Fakes = list[tuple[type, type, list[str]]]
+
+# The methods that were there when the bubble was opened: leak checks change some, too.
+before: dict[tuple[type, str], Callable[..., Any]] = {}
 
 
 @contextmanager
@@ -84,14 +87,13 @@ def _polling() -> Iterator[dict[str, Any]]:
 @contextmanager
 def patched(fakes: Fakes) -> Iterator[None]:
     """Where the first has a method of these names, it has that of the second."""
-    real = [
-        (cls, name, getattr(cls, name)) for cls, _, names in fakes for name in names
-    ]
+    changed = [(cls, fake, name) for cls, fake, names in fakes for name in names]
+    for cls, _, name in changed:
+        before[cls, name] = getattr(cls, name)
     try:
-        for cls, fake, names in fakes:
-            for name in names:
-                setattr(cls, name, getattr(fake, name))
+        for cls, fake, name in changed:
+            setattr(cls, name, getattr(fake, name))
         yield
     finally:
-        for cls, name, old in real:
-            setattr(cls, name, old)
+        for cls, _, name in changed:
+            setattr(cls, name, before[cls, name])

@@ -23,16 +23,9 @@ from typing import Any
 from ... import _clock
 from ..._clock import INF, Parker
 from ._clock import BubbleClock, here
-from ._replaced import Fakes
+from ._replaced import Fakes, before
 
 MADE_IN = "_tether_bubble"
-
-_real_init = threading.Condition.__init__
-_real_wait = threading.Condition.wait
-_real_start = threading.Thread.start
-_real_join = threading.Thread.join
-_real_pool = ThreadPoolExecutor.__init__
-_real_submit = ThreadPoolExecutor.submit
 
 
 class _Waiter:
@@ -56,7 +49,7 @@ class Condition:
     """What takes the place of two methods of `threading.Condition`."""
 
     def __init__(self: Any, lock: Any = None) -> None:
-        _real_init(self, lock)
+        before[threading.Condition, "__init__"](self, lock)
         clock = here()
         if clock is not None:
             setattr(self, MADE_IN, clock.number)
@@ -68,7 +61,8 @@ class Condition:
         """
         clock = here()
         if clock is None or not self._is_owned():
-            return _real_wait(self, timeout)
+            woken: bool = before[threading.Condition, "wait"](self, timeout)
+            return woken
         until = INF if timeout is None else clock.now() + max(timeout, 0.0)
         is_foreign = getattr(self, MADE_IN, 0) != clock.number
         waiter = _Waiter()
@@ -100,7 +94,7 @@ class Thread:
         clock = _clock.virtual
         if isinstance(clock, BubbleClock) and not clock.has(get_ident()):
             clock.leave_outside(self)
-        _real_start(self)
+        before[threading.Thread, "start"](self)
 
     def join(self: Any, timeout: float | None = None) -> None:
         """Like the real one, which it calls for those outside."""
@@ -111,14 +105,14 @@ class Thread:
             clock.join(self, until)
             if self.is_alive():
                 return
-        _real_join(self, timeout)
+        before[threading.Thread, "join"](self, timeout)
 
 
 class Pool:
     """What takes the place of two methods of `ThreadPoolExecutor`."""
 
     def __init__(self: Any, *args: Any, **kw: Any) -> None:
-        _real_pool(self, *args, **kw)
+        before[ThreadPoolExecutor, "__init__"](self, *args, **kw)
         clock = here()
         if clock is not None:
             setattr(self, MADE_IN, clock.number)
@@ -128,11 +122,14 @@ class Pool:
     ) -> Future[Any]:
         """Like the real one; what somebody inside submits is done inside."""
         clock = here()
-        if clock is None or not callable(fn):
-            return _real_submit(self, fn, *args, **kw)
-        if getattr(self, MADE_IN, 0) != clock.number:
-            clock.lend(self)
-        return _real_submit(self, clock.within, partial(fn, *args, **kw))
+        if clock is not None and callable(fn):
+            if getattr(self, MADE_IN, 0) != clock.number:
+                clock.lend(self)
+            fn, args, kw = clock.within, (partial(fn, *args, **kw),), {}
+        future: Future[Any] = before[ThreadPoolExecutor, "submit"](
+            self, fn, *args, **kw
+        )
+        return future
 
 
 FAKES: Fakes = [

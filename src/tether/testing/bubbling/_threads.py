@@ -27,6 +27,9 @@ from ._replaced import Fakes, before
 
 MADE_IN = "_tether_bubble"
 
+# Set while this thread starts another: its wait for that is real, and none of the test.
+_starting = threading.local()
+
 
 class _Waiter:
     """What a Condition keeps of one that waits: notify() releases it, like a lock."""
@@ -60,7 +63,7 @@ class Condition:
         SystemExit, which ends a thread quietly, in one that a deadlock has left here.
         """
         clock = here()
-        if clock is None or not self._is_owned():
+        if clock is None or not self._is_owned() or vars(_starting):
             woken: bool = before[threading.Condition, "wait"](self, timeout)
             return woken
         until = INF if timeout is None else clock.now() + max(timeout, 0.0)
@@ -94,7 +97,11 @@ class Thread:
         clock = _clock.virtual
         if isinstance(clock, BubbleClock) and not clock.has(get_ident()):
             clock.leave_outside(self)
-        before[threading.Thread, "start"](self)
+        _starting.thread = self
+        try:
+            before[threading.Thread, "start"](self)
+        finally:
+            vars(_starting).clear()
 
     def join(self: Any, timeout: float | None = None) -> None:
         """Like the real one, which it calls for those outside."""

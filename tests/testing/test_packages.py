@@ -18,7 +18,7 @@ from tether.testing import Report, Verdict
 
 pytestmark = [
     pytest.mark.tether_leaks(off=True),  # the operations leak
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # and it is collected
+    pytest.mark.filterwarnings("default"),  # and what they leave is collected
 ]
 
 # Module, operation, words of the finding, script: where both are quick.

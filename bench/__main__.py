@@ -23,12 +23,14 @@ from bench import (
     grpc,
     jobs,
     latency,
+    leaks,
     looks,
     memory,
     observe,
     resources,
     scopes,
     sql,
+    strict,
     sweep,
     threads,
     tree,
@@ -59,6 +61,7 @@ TOPICS: dict[str, ModuleType] = {
     "debug": debug,
     "vet": vet,
     "sweep": sweep,
+    "strict": strict,
 }
 PEERS = (
     "anyio",
@@ -193,6 +196,8 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["packages"]:  # no times: other people's code is swept
         return _table.main(words[1:])
+    if words[:1] == ["leaks"]:  # no times either: leaks, and who notices them
+        return leaks.main(words[1:])
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure tether and its peers in one run; print one table.",

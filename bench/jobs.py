@@ -15,11 +15,11 @@ from pathlib import Path
 from time import perf_counter_ns as now
 from typing import Any
 
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from bench._measure import Case, Effort, Side
 from demo.databases.server import server as postgres
-from tests.ext import celery_work, dask_work
+from tests.ext import celery_work, dask_cluster, dask_work
 from tests.ext.celery_workers import Workers
 from tests.ext.dask_work import notes
 from tests.ext.redis_server import server as redis
@@ -90,12 +90,7 @@ class Dask:
         stack = ExitStack()
         atexit.register(stack.close)
         self._cluster = stack.enter_context(
-            LocalCluster(
-                n_workers=WORKERS,
-                threads_per_worker=threads,
-                dashboard_address=None,
-                silence_logs=50,
-            )
+            dask_cluster.local(WORKERS, threads, processes=True)
         )
         self._client = stack.enter_context(Client(self._cluster))
         self._client.wait_for_workers(WORKERS)

@@ -33,6 +33,7 @@ TOPICS = {
     "resources",
     "sweep",
     "jobs",
+    "strict",
 }
 ROW = {
     "topic",
@@ -51,7 +52,7 @@ ROW = {
 def bench(*words: str) -> str:
     path = [str(ROOT), *(entry for entry in sys.path if entry)]
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", *words],
+        [sys.executable, "-m", "bench", *words, "--quick"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
         capture_output=True,
@@ -117,6 +118,16 @@ def test_the_table_names_the_bars() -> None:
     assert "met: " in text
     assert "at most 200 ns" in text
     assert "bars met" in text
+
+
+def test_a_table_of_words_has_a_cell_for_each_tool() -> None:
+    lines = bench("leaks").splitlines()
+    (row,) = [line for line in lines if line.startswith("| task kept, waits for ever")]
+    _, _, ours, *others, _ = [word.strip() for word in row.split("|")]
+    assert ours == "fails / nothing"
+    words = {"fails", "warns", "logs", "hangs", "nothing", "not installed"}
+    assert len(others) > 4
+    assert all(words.issuperset(one.split(" / ")) for one in others)
 
 
 def test_a_missing_peer_is_an_error_in_its_cell() -> None:

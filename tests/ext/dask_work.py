@@ -6,8 +6,6 @@ import asyncio
 import os
 from pathlib import Path
 
-from distributed import Worker
-
 from tether import Context, current
 from tether.ext import psycopg
 from tether.wire import REQUEST_ID
@@ -83,8 +81,3 @@ def query(ctx: Context, url: str, sql: str) -> None:
 
 def load_opentelemetry() -> None:
     import opentelemetry.propagate  # noqa: F401
-
-
-async def close(dask_worker: Worker) -> None:
-    """The worker leaves in order; its nanny starts another one."""
-    await dask_worker.close(nanny=False, reason="a test")

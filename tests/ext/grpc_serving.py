@@ -7,12 +7,13 @@ import gc
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
+from weakref import ref
 
 import grpc
 import grpc.aio
@@ -20,7 +21,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.loops import Run
-from tether import Context, current
+from tether import Context, background, current
 from tether.ext.grpc import AioServerInterceptor, ServerInterceptor
 
 KINDS = ["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
@@ -140,6 +141,25 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
     }
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Only what nothing refers to any more goes."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def until_gone(known: Iterable[ref[Context]]) -> None:
+    """Another thread may have been the last to have it."""
+    with background().with_timeout(PATIENCE) as patience:
+        for one in known:
+            while one() is not None:
+                patience.sleep(0.002)
+
+
 class Served:
     """A server that runs, and a channel to it."""
 
@@ -210,7 +230,8 @@ class Kept:
 
     async def _settle(self) -> None:
         """Wait for gRPC's own tasks, and for what is closed by a task when dropped."""
-        gc.collect(1)
+        if gc.isenabled():
+            gc.collect(1)
         while left := asyncio.all_tasks() - {asyncio.current_task()}:
             done, _ = await asyncio.wait(left, timeout=PATIENCE)
             assert done, f"still running on the loop: {left}"
@@ -299,8 +320,11 @@ class Requests:
 class Sent:
     """A call that has been sent, and what its caller sees of it."""
 
-    def __init__(self, rpc: Any, *, many: bool) -> None:
+    def __init__(
+        self, rpc: Any, *, many: bool, finish: Callable[[], object] = lambda: None
+    ) -> None:
         self.rpc = rpc
+        self.finish = finish  # send no more
         self.cancel = rpc.cancel
         self._many = many
 
@@ -335,7 +359,8 @@ def begun(served: Served, kind: str, **options: Any) -> Iterator[Sent]:
     requests = Requests()
     argument: Any = requests if kind.startswith("stream") else b"one"
     start = method if kind.endswith("stream") else method.future
-    sent = Sent(start(argument, **options), many=kind.endswith("stream"))
+    many = kind.endswith("stream")
+    sent = Sent(start(argument, **options), many=many, finish=requests.close)
     try:
         yield sent
     finally:

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from demo.databases.server import Server
 from tests.core.support import start
+from tests.ext import dask_cluster
 from tests.ext import dask_work as work
 from tests.ext.dask_work import notes
 from tests.ext.watching import Watch, mark
@@ -38,13 +39,7 @@ PATIENCE = 60.0
 def cluster() -> Iterator[LocalCluster]:
     with (
         library.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(
-            n_workers=WORKERS,
-            threads_per_worker=THREADS,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=50,
-        ) as cluster,
+        dask_cluster.local(WORKERS, THREADS, processes=True) as cluster,
     ):
         yield cluster
 
@@ -324,20 +319,20 @@ def test_a_worker_that_dies_is_an_error_and_no_hang(client: Client) -> None:
 
 
 def test_a_worker_that_closes_ends_its_task_which_begins_anew_elsewhere(
-    client: Client, log: Path
+    log: Path,
 ) -> None:
-    with background().with_cancel() as ctx:
-        call = dask.submit(ctx, client, work.wait, str(log))
-        until(lambda: count(log, "started"))
-        pid = int(notes(log)[0].split()[-1])
-        pids = client.run(os.getpid)
-        [address] = [where for where in pids if pids[where] == pid]
-        client.run(work.close, workers=[address], wait=False)
-        until(lambda: count(log, "started") == 2)
-        assert any("is closing" in line for line in notes(log))
-        assert not call.future.done()
-    until(lambda: count(log, "stopped") == 2)
-    client.wait_for_workers(WORKERS)
+    with dask_cluster.local(2, 1, processes=True) as two, Client(two) as client:
+        client.wait_for_workers(2)
+        with background().with_cancel() as ctx:
+            call = dask.submit(ctx, client, work.wait, str(log))
+            until(lambda: count(log, "started"))
+            pid = int(notes(log)[0].split()[-1])
+            pids = client.run(os.getpid)
+            client.retire_workers([where for where in pids if pids[where] == pid])
+            until(lambda: count(log, "started") == 2)
+            assert any("is closing" in line for line in notes(log))
+            assert not call.future.done()
+        until(lambda: count(log, "stopped") == 2)
 
 
 def test_a_call_is_awaited_in_a_loop_that_is_not_the_clients(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, closing
 from typing import Any, TypeVar
+from weakref import ref
 
 import grpc
 import grpc.aio
@@ -29,6 +30,8 @@ from tests.ext.grpc_serving import (
     serving,
     telling,
     thread_methods,
+    until_gone,
+    without_collector,
 )
 from tests.loops import KINDS as LOOPS
 from tether import (
@@ -172,8 +175,30 @@ def test_a_call_ends_on_both_sides_when_its_time_is_up(
     assert isinstance(err, DeadlineExceeded)
 
 
-def _endless(kind: str, requests: Requests) -> Any:
+def _endless(kind: str, requests: Iterator[bytes]) -> Any:
     return requests if kind.startswith("stream") else b"one"
+
+
+@WAYS
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_context_is_kept_by_no_call_that_is_over(
+    way: Way, kind: str, quick: Served, patient: Served
+) -> None:
+    known: list[ref[Context]] = []
+    with without_collector():
+        for served in (quick, patient):
+            requests = Requests()
+            many = requests if served is patient else iter([b"one"])
+            with background().with_timeout(PATIENCE) as above:
+                with above.with_timeout(PATIENCE if served is quick else 0.05) as ctx:
+                    known.append(ref(ctx))
+                    try:
+                        way(ctx, served, kind, _endless(kind, many))
+                    except DeadlineExceeded:
+                        assert served is patient
+            requests.close()
+            del ctx
+        until_gone(known)
 
 
 def test_a_shorter_time_of_one_call_is_grpcs_and_told_as_such(patient: Served) -> None:
@@ -386,6 +411,31 @@ def test_a_call_in_a_task_ends_on_both_sides_with_its_context(
             assert task.cancelling() == 0
 
     run(main)
+
+
+@TASK_WAYS
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_context_is_kept_by_no_call_of_a_task_that_is_over(
+    way: Any, kind: str, quick: Served, patient: Served, run: Kept
+) -> None:
+    known: list[ref[Context]] = []
+
+    async def main() -> None:
+        for served in (quick, patient):
+            async with channel_to(served) as channel:
+                many = two if served is quick else endless
+                ctx = background().with_timeout(PATIENCE if served is quick else 0.05)
+                known.append(ref(ctx))
+                try:
+                    await way(ctx, channel, kind, argument_async(kind, many))
+                except (DeadlineExceeded, grpc.RpcError):
+                    assert served is patient
+                ctx.cancel()
+                del ctx
+
+    with without_collector():
+        run(main)
+        until_gone(known)
 
 
 @pytest.mark.parametrize("kind", KINDS)

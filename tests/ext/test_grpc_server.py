@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from weakref import ref
 
 import grpc
 import grpc.aio
@@ -29,10 +30,13 @@ from tests.ext.grpc_serving import (
     serving,
     task_methods,
     thread_methods,
+    until_gone,
+    without_collector,
 )
 from tether import (
     Canceled,
     ClientDisconnected,
+    Context,
     DeadlineExceeded,
     Key,
     background,
@@ -589,6 +593,26 @@ def test_a_handler_belongs_to_the_trace_of_its_caller(flavor: str) -> None:
         nothing = served.method("Get")(b"")
     assert answer.decode().split() == [*sent]
     assert set(nothing.decode()) == {"0", " "}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_call_that_is_over_is_kept_by_nothing(
+    flavor: str, kind: str, ends: Ends
+) -> None:
+    methods = thread_methods(ends), task_methods(ends)
+    known: list[ref[Context]] = []
+    with without_collector(), serving(flavor, *methods) as served:
+        with begun(served, kind) as rpc:  # one that is canceled
+            known.append(ref(ends.begun.get(timeout=PATIENCE)))
+            rpc.cancel()
+            ends.ended.get(timeout=PATIENCE)
+        if kind.startswith("stream"):  # and one that is not
+            with begun(served, kind, timeout=PATIENCE) as rpc:
+                known.append(ref(ends.begun.get(timeout=PATIENCE)))
+                rpc.finish()
+                assert rpc.code() is grpc.StatusCode.OK
+        until_gone(known)
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:

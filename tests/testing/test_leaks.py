@@ -128,6 +128,16 @@ def test_a_task_is_told_with_its_whole_chain_and_where_it_was_made() -> None:
     assert "-> await it" in said
 
 
+def test_a_task_that_has_failed_is_told_while_somebody_still_holds_it() -> None:
+    async def main() -> None:
+        keep(asyncio.create_task(fails()), gc.collect)
+        await asyncio.sleep(0.01)
+
+    (leak,) = leaks_of(main).leaks
+    assert leak.kind == "exception never retrieved"
+    assert leak.what == "ValueError: nobody asks"
+
+
 def test_a_task_is_told_with_the_context_whose_block_it_is_in() -> None:
     async def work() -> None:
         with background().with_timeout(3600.0, label="GET /orders"):

@@ -249,7 +249,7 @@ def test_a_test_is_swept_with_fresh_fixtures(suite: Suite) -> None:
             pool.put_nowait(connection)
 
     def test_they_were_fresh():
-        assert len(MADE) == 10
+        assert len(MADE) == 14
     """
     result = suite(source, *PLUGINS["pytest-asyncio"])
     result.assert_outcomes(passed=2, failed=1)
@@ -441,3 +441,91 @@ def test_a_signal_that_is_ignored_from_now_on_is_told(suite: Suite) -> None:
     result = suite(source, *STRICT)
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["signal handler: SIGTERM is now SIG_IGN"])
+
+
+def test_warnings_that_a_test_catches_stay_its_own(suite: Suite) -> None:
+    source = """
+    import warnings
+
+    @pytest.fixture
+    def strict():
+        warnings.simplefilter("error")
+
+    def test_is_told(recwarn):
+        warnings.warn("news")
+        assert len(recwarn) == 1
+
+    def test_is_stopped(strict):
+        with pytest.raises(UserWarning):
+            warnings.warn("news")
+    """
+    suite(source, *STRICT).assert_outcomes(passed=2)
+
+
+def test_a_test_without_checks_among_others_runs_as_if_there_were_none(
+    suite: Suite,
+) -> None:
+    source = """
+    def is_watched():
+        return asyncio.BaseEventLoop.create_task.__qualname__ != "BaseEventLoop.create_task"
+
+    def watches():
+        return asyncio.runners._cancel_all_tasks.__qualname__ != "_cancel_all_tasks"
+
+    def test_first():
+        assert watches()
+
+    @pytest.mark.tether_leaks(off=True)
+    def test_off():
+        assert not watches()
+        KEPT.append(open(__file__))
+
+    def test_last():
+        assert watches()
+    """
+    suite(source, *STRICT).assert_outcomes(passed=3)
+
+
+def test_what_is_new_under_an_old_number_is_told(suite: Suite) -> None:
+    source = """
+    import socket
+
+    @pytest.mark.tether_leaks(off=True)
+    def test_before():
+        KEPT.append(socket.socket())
+
+    def test_leaks():
+        number = KEPT[-1].fileno()
+        KEPT.pop().close()
+        KEPT.append(socket.socket())
+        assert KEPT[-1].fileno() == number
+    """
+    suite(source, *STRICT).assert_outcomes(passed=2, errors=1)
+
+
+def test_garbage_of_another_test_is_no_leak_of_this_one(suite: Suite) -> None:
+    source = """
+    import gc, socket
+
+    gc.disable()
+
+    class Cycle:
+        def __init__(self):
+            self.socket, self.me = socket.socket(), self
+
+    @pytest.mark.tether_leaks(off=True)
+    def test_drops_one():
+        Cycle()
+
+    def test_collects_it():
+        gc.collect()
+
+    def test_drops_and_collects_one():
+        Cycle()
+        gc.collect()
+    """
+    result = suite(source, *STRICT)
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*teardown of test_drops_and_collects_one*", "dropped without being closed*"]
+    )

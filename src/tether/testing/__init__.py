@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ._contexts import done_context as done_context
     from ._contexts import expiring_after as expiring_after
+    from ._pace import Deadlock as Deadlock
+    from ._pace import Spinning as Spinning
     from ._proxy import Proxies as Proxies
     from ._proxy import Proxy as Proxy
     from ._recording import Call as Call
     from ._recording import recording as recording
-    from ._run import Deadlock as Deadlock
     from ._run import run as run
     from ._virtual import VirtualClock as VirtualClock
+    from .bubbling import Bubble as Bubble
+    from .bubbling import Unfinished as Unfinished
+    from .bubbling import bubble as bubble
+    from .bubbling import wait as wait
+    from .bubbling import wait_async as wait_async
     from .leaks import Leak as Leak
     from .leaks import LeakError as LeakError
     from .leaks import Watch as Watch
@@ -30,27 +36,34 @@ if TYPE_CHECKING:
     from .sweeping import sweep as sweep
 
 _HOMES = {
+    "Bubble": ".bubbling",
     "Call": "._recording",
-    "Deadlock": "._run",
+    "Deadlock": "._pace",
     "Finding": ".sweeping",
     "Leak": ".leaks",
     "LeakError": ".leaks",
     "Proxies": "._proxy",
     "Proxy": "._proxy",
     "Report": ".sweeping",
+    "Spinning": "._pace",
     "SweepError": ".sweeping",
+    "Unfinished": ".bubbling",
     "Verdict": ".sweeping",
     "VirtualClock": "._virtual",
     "Watch": ".leaks",
+    "bubble": ".bubbling",
     "done_context": "._contexts",
     "expiring_after": "._contexts",
     "recording": "._recording",
     "run": "._run",
     "sweep": ".sweeping",
     "verify_none": ".leaks",
+    "wait": ".bubbling",
+    "wait_async": ".bubbling",
 }
 
 __all__ = [
+    "Bubble",
     "Call",
     "Deadlock",
     "Finding",
@@ -59,16 +72,21 @@ __all__ = [
     "Proxies",
     "Proxy",
     "Report",
+    "Spinning",
     "SweepError",
+    "Unfinished",
     "Verdict",
     "VirtualClock",
     "Watch",
+    "bubble",
     "done_context",
     "expiring_after",
     "recording",
     "run",
     "sweep",
     "verify_none",
+    "wait",
+    "wait_async",
 ]
 
 

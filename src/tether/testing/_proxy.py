@@ -43,8 +43,9 @@ class Proxy:
         ...             client.recv(1)
         b''
 
-    It runs in a thread of its own, on real time: under virtual time stay below 0.1 s of
-    latency, after which silence counts as nothing to come. Leaving closes all.
+    It runs in a thread of its own, in a `bubble` on its time, elsewhere on real time:
+    under `run` stay below 0.1 s of latency, after which silence counts as nothing to
+    come. Leaving closes all.
     """
 
     def __init__(

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path, PurePath
+from time import monotonic  # the real one: a bubble replaces time.monotonic
 from types import FrameType
 from typing import final
 
@@ -35,6 +35,7 @@ class Standing(Enum):
     RUNNING = "goes on by itself"
     LOCKED = "waits for another thread"
     OUTSIDE = "waits for something from outside"
+    FOREIGN = "may be waiting for a thread outside of its bubble"
 
 
 @final
@@ -63,7 +64,7 @@ class Looks:
         if told is None:
             return self._guess(ident)
         asleep, switches, lock = told
-        now = time.monotonic()
+        now = monotonic()
         before, since = self._kernel.get(ident, (-1, now))
         if not asleep or switches != before:
             self._kernel[ident] = switches if asleep else -1, now
@@ -76,7 +77,7 @@ class Looks:
         frame = sys._current_frames().get(ident)
         if frame is None:
             return None
-        now = time.monotonic()
+        now = monotonic()
         seen = self._frames.get(ident)
         if seen is None or seen[0] is not frame or seen[1] != frame.f_lasti:
             self._frames[ident] = frame, frame.f_lasti, now

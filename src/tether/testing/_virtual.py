@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from _thread import get_ident
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from time import sleep  # the real one: a bubble replaces time.sleep
 from types import TracebackType
 from typing import Self
 
@@ -119,6 +119,8 @@ class VirtualClock:
     def _next(self) -> float | None:
         """The next instant at which something of tether's is due, if anything is."""
         with self._lock:
+            while self._due and _is_over(self._due[0][2]):
+                heappop(self._due)
             return self._due[0][0] if self._due else None
 
     def _step(self, end: float) -> bool:
@@ -146,7 +148,7 @@ class VirtualClock:
         computes without end holds it up.
         """
         while Standing.RUNNING in self._standing().values():
-            time.sleep(GLANCE)
+            sleep(GLANCE)
 
     async def settle_async(self) -> None:
         """Like `settle`, and the tasks of this event loop run until all wait."""
@@ -159,11 +161,12 @@ class VirtualClock:
 
     def _standing(self) -> dict[int, Standing]:
         """How the threads stand that do not wait in tether."""
+        before = self._activity
         working = self._working()
         standing = self._looks.at(working - {0})
-        if 0 in working or len(standing) < len(working):
-            # Work that no thread has taken yet; or one has ended during the look, and
-            # may have set another free that was thought to wait.
+        if 0 in working or len(standing) < len(working) or self._activity != before:
+            # Work that no thread has taken yet. Or during the look one has ended or
+            # begun to wait, and may have set another free that was thought to wait.
             standing[0] = Standing.RUNNING
         return standing
 
@@ -178,11 +181,12 @@ class VirtualClock:
         working -= _pool.idle()
         working -= _threads.idle()
         working.discard(me)
+        return working - self._waiting()
+
+    def _waiting(self) -> set[int]:
+        """The threads that wait in tether."""
         with self._lock:
-            for ident, parker in self._parked.items():
-                if not parker.woken:
-                    working.discard(ident)
-        return working
+            return {one for one, parker in self._parked.items() if not parker.woken}
 
     # -- what tether asks of it (see _clock.Virtual) -----------------------------
 
@@ -195,15 +199,22 @@ class VirtualClock:
             if _clock.virtual is not self:
                 return  # left meanwhile; the real clock takes over
             self._parked[me] = parker
+            self._activity += 1
         try:
             parker.block()
         finally:
-            self._activity += 1
             with self._lock:
+                self._activity += 1
                 self._parked.pop(me, None)
 
     def call_at(self, when: float, fire: Callable[[], object]) -> None:
         """Call `fire` when it shows `when`."""
-        self._activity += 1
         with self._lock:
+            self._activity += 1
             heappush(self._due, (when, next(self._number), fire))
+
+
+def _is_over(fire: Callable[[], object]) -> bool:
+    """Whether it would end a wait that has ended before."""
+    parker = getattr(fire, "__self__", None)
+    return isinstance(parker, Parker) and parker.unparked

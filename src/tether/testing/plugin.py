@@ -1,4 +1,6 @@
-"""The plugin for pytest: leak checks; quiet until the ini option or a marker asks.
+"""The plugin for pytest: leak checks, sweeps, the fixtures tether_proxy and bubble.
+
+The leak checks are quiet until the ini option or a marker asks:
 
     [tool.pytest.ini_options]
     tether_leaks = "strict"      # every test; "off" is the default
@@ -21,11 +23,13 @@ import pytest
 
 if TYPE_CHECKING:
     from ._proxy import Proxies
+    from .bubbling import Bubble
     from .leaks import Watch
 
 MARKER = "tether_leaks"
-WORDS = {"ignore", "off"}
 SWEEP = "tether_sweep"
+BUBBLE = "tether_bubble"
+WORDS = {MARKER: ["ignore", "off"], BUBBLE: ["grace", "patience"]}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +49,10 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{SWEEP}(at=..., twice=False, limit=seconds): end the test at every place "
         "where it waits, and see what is wrong then",
     )
+    config.addinivalue_line(
+        "markers",
+        f"{BUBBLE}(grace=0.1, patience=10.0): the options of the fixture bubble",
+    )
     strict = config.getini(MARKER)
     if strict not in {"strict", "off"}:
         raise pytest.UsageError(f"{MARKER} is strict or off, not {strict!r}")
@@ -55,13 +63,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Refuse words that the marker does not know; load the sweep if a test asks."""
+    """Refuse words that the markers do not know; load the sweep if a test asks."""
     for item in items:
-        for mark in item.iter_markers(MARKER):
-            if mark.args or not WORDS.issuperset(mark.kwargs):
+        _bubble_first(item)
+        for mark in item.iter_markers():
+            words = WORDS.get(mark.name)
+            if words and (mark.args or not set(words).issuperset(mark.kwargs)):
                 said = ", ".join([*map(repr, mark.args), *mark.kwargs])
+                known = " and ".join(f"{word}=" for word in words)
                 raise pytest.UsageError(
-                    f"{item.nodeid}: {MARKER} takes ignore= and off=, not {said}"
+                    f"{item.nodeid}: {mark.name} takes {known}, not {said}"
                 )
     plugins = config.pluginmanager
     if any(item.get_closest_marker(SWEEP) for item in items):
@@ -69,6 +80,7 @@ def pytest_collection_modifyitems(
 
         checks = plugins.get_plugin("tether-leak-checks")
         assert isinstance(checks, _Checks)
+        checks.sweeps = True
         plugins.register(Sweeps(checks.observe), "tether-sweeps")
 
 
@@ -84,11 +96,57 @@ def tether_proxy() -> Iterator[Proxies]:
         yield proxies
 
 
+@pytest.fixture
+def bubble(request: pytest.FixtureRequest) -> Iterator[Bubble]:
+    """The whole test is in a bubble of virtual time, see `tether.testing.bubble`.
+
+    The marker `tether_bubble` takes its options.
+    """
+    from .bubbling import bubble
+
+    mark = request.node.get_closest_marker(BUBBLE)
+    with bubble(**({} if mark is None else mark.kwargs)) as one:
+        yield one
+
+
+def _bubble_first(item: pytest.Item) -> None:
+    """Have the bubble made before all other fixtures of the test alone.
+
+    One that makes an event loop, or starts a thread, does it inside then.
+    """
+    names: list[str] = getattr(item, "fixturenames", [])
+    if "bubble" in names:
+        found = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009
+        wider = [
+            name
+            for name in names
+            if name in found and found[name][-1].scope != "function"
+        ]
+        rest = [name for name in names if name not in wider and name != "bubble"]
+        names[:] = [*wider, "bubble", *rest]
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """An `async def` that no other plugin runs is run by its bubble."""
+    one = pyfuncitem.funcargs.get("bubble")
+    if one is None or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    from .bubbling import Bubble
+
+    if not isinstance(one, Bubble):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    one._run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
 class _Checks:
     """Watches each test that asks for it."""
 
     def __init__(self, strict: bool) -> None:
         self._strict = strict
+        self.sweeps = False  # whether there are tests that are swept
+        self._keeping = False  # what a watch installs, from one test to the next
         self._watch: Watch | None = None
         self._judging = True
         # What fixtures of wider scopes have made: by fixture, until it is torn down.
@@ -104,12 +162,18 @@ class _Checks:
         self, item: pytest.Item
     ) -> Generator[None, object, object]:
         mark = item.get_closest_marker(MARKER)
-        off = bool(mark is not None and mark.kwargs.get("off"))
-        off = off or item.get_closest_marker(SWEEP) is not None
-        if off or not (self._strict or mark is not None):
+        if mark is not None and mark.kwargs.get("off"):
+            self.pytest_unconfigure()  # such a test runs as if there were no checks
             return (yield)
-        from .leaks import Watch
+        if not (self._strict or mark is not None):
+            return (yield)
+        if self.sweeps and item.get_closest_marker(SWEEP):
+            return (yield)
+        from .leaks import Watch, _watch
 
+        if self._strict and not self._keeping:
+            self._keeping = True
+            _watch.installed.keep()
         watch = Watch(ignore=() if mark is None else mark.kwargs.get("ignore", ()))
         for _, keys in self._wider.values():
             watch.excuse_also(keys)
@@ -121,32 +185,35 @@ class _Checks:
             self._watch = None
             watch.end()
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_setup(self) -> Generator[None, None, None]:
-        if self._watch is None:
-            return (yield)
-        with self._watch.hearing():
-            yield
-        return None
+    def pytest_unconfigure(self) -> None:
+        """Nothing stays installed."""
+        if self._keeping:
+            from .leaks import _watch
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+            self._keeping = False
+            _watch.installed.release()
+
+    # Inside of what catches warnings for the test, and around what does so in the test:
+    # a fixture's filters, or `recwarn`, are there from its setup to its teardown.
+    @pytest.hookimpl(wrapper=True, trylast=True, specname="pytest_runtest_protocol")
+    def pytest_runtest_protocol_inside(self) -> Generator[None, object, object]:
         if self._watch is None:
             return (yield)
-        function: Any = getattr(item, "obj", None)
-        if inspect.iscoroutinefunction(function):
-            item.obj = self._watch.owning(function)  # type: ignore[attr-defined]
         with self._watch.hearing():
-            yield
-        return None
+            return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        function: Any = getattr(item, "obj", None)
+        if self._watch is not None and inspect.iscoroutinefunction(function):
+            item.obj = self._watch.owning(function)  # type: ignore[attr-defined]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, None, None]:
         watch = self._watch
         if watch is None:
             return (yield)
-        with watch.hearing():
-            yield
+        yield
         if not self._judging:
             return None
         leaks = watch.left()

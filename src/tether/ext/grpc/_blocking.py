@@ -43,13 +43,21 @@ def waited(out: Outgoing) -> tuple[Any, Any]:
     future = begun(out)
     try:
         with out.ctx.interrupting(future.cancel):
-            return future.result(), future
+            try:
+                return future.result(), future
+            except LOCALLY as exc:
+                # gRPC raises the call itself, and its frames have that: a cycle, which
+                # would keep the context. So no frame of ours may have it, either.
+                exc.__traceback__ = None
+                raise
     except LOCALLY as exc:
         _translate(out, exc)
         raise
     except BaseException:
         future.cancel()
         raise
+    finally:
+        del future
 
 
 def begun(out: Outgoing) -> Any:
@@ -101,7 +109,10 @@ class Responses(Generic[R]):
             response: R = next(self._rpc)
         except LOCALLY as exc:
             self._stop()
-            _translate(self._out, exc)
+            out = self._out
+            del self  # as in waited()
+            exc.__traceback__ = None
+            _translate(out, exc)
             raise
         except StopIteration:
             self._stop()

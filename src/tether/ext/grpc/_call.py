@@ -49,7 +49,7 @@ class Call:
 
     __slots__ = (
         *("_arrival", "_context", "_counts", "_owner", "_slack", "_trace"),
-        *("gone", "scope"),
+        *("__weakref__", "gone", "scope"),
     )
 
     def __init__(self, owner: Interceptor, arrival: Arrival, context: Any) -> None:

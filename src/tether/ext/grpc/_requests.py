@@ -26,7 +26,7 @@ class Requests:
     def __init__(self, call: Call, requests: Any) -> None:
         self._call = call
         self._requests = requests
-        self._next: Future[Any] | None = None
+        self._next: Future[tuple[Any, BaseException | None]] | None = None
 
     def __iter__(self) -> Requests:
         return self
@@ -39,22 +39,25 @@ class Requests:
         if self._next is None:
             self._next = Future()
             _pool.submit((partial(_fetch, self._requests, self._next),))
+        request, error = wait_for(ctx, self._next)
+        self._next = None
+        if error is None:
+            return self._call.received(request)
         try:
-            request = wait_for(ctx, self._next)
-        except (StopIteration, grpc.RpcError) as exc:
-            if isinstance(exc, grpc.RpcError):
+            if isinstance(error, grpc.RpcError):
                 self._call.over()  # it is
             self._call.scope.wait(CUT_OFF)
             self._call.scope.wait(self._call.patience())
             ctx.check()
             self._call.scope.check()
-            raise
-        self._next = None
-        return self._call.received(request)
+            raise error
+        finally:
+            del error  # its traceback holds this frame
 
 
-def _fetch(requests: Any, answer: Future[Any]) -> None:
+def _fetch(requests: Any, answer: Future[tuple[Any, BaseException | None]]) -> None:
     try:
-        answer.set_result(next(requests))
+        answer.set_result((next(requests), None))
     except BaseException as exc:  # the end of the stream among them
-        answer.set_exception(exc)
+        # Not as the future's exception: whoever waits for that has the future.
+        answer.set_result((None, exc.with_traceback(None)))

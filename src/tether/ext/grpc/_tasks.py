@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial, wraps
 from typing import Any, final
+from weakref import ref
 
 from tether._loops import call_soon
 from tether._outlast import outlasting
@@ -107,8 +108,9 @@ class AioServerInterceptor(Interceptor, grpc.aio.ServerInterceptor):
         @wraps(behavior)
         async def answers(request: Any, context: Any) -> AsyncIterator[Any]:
             call = Call(self, arrival, context)
-            # If gRPC is canceled while it sends, it drops this generator.
-            context.add_done_callback(lambda _: call.over())
+            # If gRPC is canceled while it sends, it drops this generator. Weakly, as
+            # the call has the context that has this.
+            context.add_done_callback(partial(_over, ref(call)))
             out: asyncio.Queue[Any] = asyncio.Queue()
             filling = asyncio.ensure_future(fill(out, call, request, context))
             try:
@@ -135,6 +137,12 @@ async def _refuse(call: Call, context: Any, exc: Exception) -> None:
     if call.gone:
         raise asyncio.CancelledError from exc  # for which gRPC has an ear
     await context.abort(*status)
+
+
+def _over(known: ref[Call], _: object) -> None:
+    call = known()
+    if call is not None:
+        call.over()
 
 
 def _look_at(task: asyncio.Task[Any]) -> None:
@@ -167,15 +175,17 @@ class _Requests:
         done, self._next = self._next, None
         try:
             request = done.result()
-        except StopAsyncIteration:
-            await self._call.scope.wait_async(CUT_OFF)
-            await self._call.scope.wait_async(self._call.patience())
-            self._call.scope.check()
-            raise
-        return self._call.received(request)
+        finally:
+            del done  # an exception of it holds this frame
+        if request is not _END:
+            return self._call.received(request)
+        await self._call.scope.wait_async(CUT_OFF)
+        await self._call.scope.wait_async(self._call.patience())
+        self._call.scope.check()
+        raise StopAsyncIteration
 
     async def _read(self) -> Any:
-        return await anext(self._requests)
+        return await anext(self._requests, _END)
 
 
 # -- plain functions -----------------------------------------------------------------

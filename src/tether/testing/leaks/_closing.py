@@ -51,12 +51,13 @@ class Closing:
         if generators(loop):
             gc.collect()  # the loop closes those that nobody holds any more
             loop.run_until_complete(asyncio.sleep(0))
+        unfinished = self._unfinished(loop)
         for pause in pauses():
-            timed = timers(loop, installed=True)
-            if not self._unfinished(loop) and not timed and not _busy(loop):
+            if not unfinished and not timers(loop, installed=True) and not _busy(loop):
                 break
             loop.run_until_complete(asyncio.sleep(pause))
-        found = {task: self._tasks.found(task) for task in self._unfinished(loop)}
+            unfinished = self._unfinished(loop)
+        found = {task: self._tasks.found(task) for task in unfinished}
         leaks = {task: one.tell() for task, one in found.items()}
         pending = timers(loop, installed=True) | generators(loop)
         for key, one in pending.items():

@@ -34,15 +34,15 @@ class Contexts:
 
     def now(self) -> dict[Hashable, Found]:
         found: dict[Hashable, Found] = {}
-        for crew in self._live.all(Group) + self._live.all(WaitGroup):
-            group, whose = crew
-            if group._left:
-                found["group", id(group)] = Found(whose, partial(_group, group))
-        for scope, whose in self._live.all(Scope):
-            if scope._state == ENTERED:
-                found["scope", id(scope)] = Found(whose, partial(_open, scope))
-            elif scope._state == NEW and not scope.done():
-                found["scope", id(scope)] = Found(whose, partial(_never, scope))
+        for one, whose in self._live.all(object):
+            if isinstance(one, Group | WaitGroup):
+                if one._left:
+                    found["group", id(one)] = Found(whose, partial(_group, one))
+            elif isinstance(one, Scope):
+                if one._state == ENTERED:
+                    found["scope", id(one)] = Found(whose, partial(_open, one))
+                elif one._state == NEW and not one.done():
+                    found["scope", id(one)] = Found(whose, partial(_never, one))
         for work in _to_thread.running():
             if work.is_abandoned():
                 found["abandoned", id(work)] = Found(None, partial(_abandoned, work))

@@ -20,9 +20,3 @@ class Family(Protocol):
 
     def now(self) -> dict[Hashable, Found]:
         """All that exist now, by a key that keeps none of them alive."""
-
-    def start(self) -> None:
-        """Somebody watches from now on."""
-
-    def stop(self) -> None:
-        """The last who watched does not any more."""

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, final
 
 from ..._awaits import coro_of
 from ..._where import runs
 from . import _chains, _sites
+from ._descriptors import key_of
 from ._leak import Leak
 from ._owner import owner
 
@@ -25,7 +26,7 @@ DESTROYED = "Task was destroyed but it is pending!"
 LOST = "exception was never retrieved"
 UNHANDLED = "unhandled exception during asyncio.run() shutdown"
 
-Report = Callable[[object, Leak], None]
+Report = Callable[[object, Leak, Hashable], None]
 
 
 @final
@@ -65,12 +66,7 @@ class Hearing:
         inherited: bool,
     ) -> None:
         before = getattr(where, name)
-
-        @wraps(before)
-        def both(*args: Any) -> Any:
-            heard(args[-1])
-            return before(*args)
-
+        both = _both(before, heard)
         setattr(where, name, both)
 
         def undo() -> None:
@@ -109,34 +105,35 @@ class Hearing:
         else:
             what = message if error is None else f"{message}: {error!r}"
             leak = Leak("event loop's complaint", what, (), "", functions)
-        self._report(whose, leak)
+        self._report(whose, leak, None)
 
     def _unawaited(self, coro: Any) -> None:
         name = coro.__qualname__
         what = f"{name}()"
-        at = _sites.lines(_sites.here(sys._getframe(2)))[:1]
-        details = [f"noticed at {line}" for line in at]
+        details = _sites.words("noticed at", _sites.here(sys._getframe(2)))
         names = frozenset({name, name.rpartition(".")[2]})
         leak = Leak("coroutine never awaited", what, tuple(details), "await it", names)
-        self._report(owner.get(), leak)
+        self._report(owner.get(), leak, None)
 
     def _unraisable(self, unraisable: Any) -> None:
         error = unraisable.exc_value
         if isinstance(error, ResourceWarning):
-            self._resource(error)
+            self._resource(error, None)
         elif not isinstance(error, Warning):
             what = f"{type(error).__name__}: {error}"
             where = (
                 f"in {getattr(unraisable.object, '__qualname__', unraisable.object)!s}"
             )
-            self._report(owner.get(), Leak("error in a finalizer", what, (where,)))
+            leak = Leak("error in a finalizer", what, (where,))
+            self._report(owner.get(), leak, None)
 
-    def _resource(self, warning: Warning) -> None:
+    def _resource(self, warning: Warning, source: object) -> None:
         said = str(warning)
         cure = "close it: with, or finally"
         if "never canceled" in said:
             cure = "use it in a with block, or cancel() it when the work is over"
-        self._report(owner.get(), Leak("dropped without being closed", said, (), cure))
+        leak = Leak("dropped without being closed", said, (), cure)
+        self._report(owner.get(), leak, key_of(source))
 
     @contextmanager
     def resource_warnings(self) -> Iterator[None]:
@@ -151,7 +148,7 @@ class Hearing:
 
         def heard(message: Any) -> None:
             if issubclass(message.category, ResourceWarning):
-                self._resource(message.message)
+                self._resource(message.message, message.source)
                 if was_off:
                     return
             show(message)
@@ -163,6 +160,16 @@ class Hearing:
                 warnings.filterwarnings("always", category=ResourceWarning, append=True)
             warnings._showwarnmsg_impl = heard  # type: ignore[attr-defined]
             yield
+
+
+@lru_cache(maxsize=16)  # the same for each watch
+def _both(before: Callable[..., Any], heard: Callable[..., None]) -> Any:
+    @wraps(before)
+    def both(*args: Any) -> Any:
+        heard(args[-1])
+        return before(*args)
+
+    return both
 
 
 def _said(task: Any) -> str:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 
-def helpers() -> tuple[set[str], set[str]]:
+def helpers() -> tuple[frozenset[str], frozenset[int]]:
     """Their processes, and the descriptors by which they are held."""
-    pids, numbers = set(), set()
-    for module, name, pid, number in _HELPERS:
-        helper: Any = getattr(sys.modules.get(f"multiprocessing.{module}"), name, None)
-        pids.add(str(getattr(helper, pid, None)))
-        numbers.add(str(getattr(helper, number, None)))
-    return pids, numbers
+    loaded = [
+        (getattr(sys.modules[module], name, None), pid, number)
+        for module, name, pid, number in _HELPERS
+        if module in sys.modules
+    ]
+    if not loaded:
+        return _NONE
+    pids = frozenset(str(getattr(one, pid, None)) for one, pid, _ in loaded)
+    numbers = {getattr(one, number, None) for one, _, number in loaded}
+    return pids, frozenset(one for one in numbers if isinstance(one, int))
 
 
+_NONE: tuple[frozenset[str], frozenset[int]] = frozenset(), frozenset()
+_TRACKER, _SERVER = "multiprocessing.resource_tracker", "multiprocessing.forkserver"
 _HELPERS = [
-    ("resource_tracker", "_resource_tracker", "_pid", "_fd"),
-    ("forkserver", "_forkserver", "_forkserver_pid", "_forkserver_alive_fd"),
+    (_TRACKER, "_resource_tracker", "_pid", "_fd"),
+    (_SERVER, "_forkserver", "_forkserver_pid", "_forkserver_alive_fd"),
 ]

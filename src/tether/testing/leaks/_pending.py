@@ -6,7 +6,7 @@ To be seen in loops that are asyncio's own; uvloop keeps them in C.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from functools import partial
 from typing import Any, final
 
@@ -27,18 +27,13 @@ class Pending:
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
 
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
     def now(self) -> dict[Hashable, Found]:
         found: dict[Hashable, Found] = {}
-        for loop in [*self._tasks.loops]:
-            if not loop.is_closed():
-                # A library's timer on a loop that goes on, such as that for a client's
-                # idle connections, is its own affair.
-                found |= timers(loop, installed=False)
-                found |= generators(loop)
+        for loop in self._tasks.open_loops():
+            # A library's timer on a loop that goes on, such as that for a client's idle
+            # connections, is its own affair.
+            found |= timers(loop, installed=False)
+            found |= generators(loop)
         return found
 
 
@@ -47,28 +42,29 @@ def timers(loop: Loop, *, installed: bool) -> dict[Hashable, Found]:
 
     With or without those of `installed` libraries.
     """
+    scheduled = getattr(loop, "_scheduled", None)
+    if not scheduled:  # as it is nearly always
+        return {}
     return {
         ("timer", id(handle), handle.when()): Found(
             in_variables(getattr(handle, "_context", None)),
             partial(_timer, handle, loop),
         )
-        for handle in [*getattr(loop, "_scheduled", ())]
+        for handle in [*scheduled]
         if not handle.cancelled() and _is_own(handle, installed)
     }
 
 
 def generators(loop: Loop) -> dict[Hashable, Found]:
     """Asynchronous generators that stand at a yield and that somebody holds."""
+    every = getattr(loop, "_asyncgens", None)
+    if not every:  # as it is nearly always
+        return {}
     return {
         ("generator", id(one)): Found(None, partial(_generator, one))
-        for one in _half_used(loop)
+        for one in [*every]
+        if one.ag_frame is not None and not one.ag_running
     }
-
-
-def _half_used(loop: Loop) -> Iterator[Any]:
-    for one in [*getattr(loop, "_asyncgens", ())]:
-        if one.ag_frame is not None and not one.ag_running:
-            yield one
 
 
 def _is_own(handle: Any, installed: bool) -> bool:

@@ -21,10 +21,6 @@ _ANY = os.WEXITED | os.WNOWAIT | os.WNOHANG if hasattr(os, "waitid") else 0
 class Processes:
     """The children of this process, where the kernel lists them (Linux)."""
 
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
     def now(self) -> dict[Hashable, Found]:
         found: dict[Hashable, Found] = {}
         if not _any():

@@ -23,18 +23,21 @@ class Signals:
     """The handlers that have changed. Each is a new thing, and so a leak."""
 
     def __init__(self) -> None:
-        self._before: list[object] = []
+        self._before: list[object] | None = None
 
-    def start(self) -> None:
-        self._before = [*map(_getsignal, _SIGNALS)]
-
-    def stop(self) -> None:
-        self._before = []
+    def note(self) -> None:
+        """What they are at the next look is what they should be."""
+        self._before = None
 
     def now(self) -> dict[Hashable, Found]:
+        now: list[object] = [*map(_getsignal, _SIGNALS)]
+        if self._before is None:
+            self._before = now
+        if now == self._before:
+            return {}
         if threading.current_thread() is not threading.main_thread():
             return {}
-        handlers = zip(_SIGNALS, map(_getsignal, _SIGNALS), self._before)
+        handlers = zip(_SIGNALS, now, self._before)
         return {
             ("signal", number, _key(handler)): Found(
                 None, partial(_told, number, handler)

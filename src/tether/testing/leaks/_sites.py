@@ -1,7 +1,7 @@
 """Where tasks, files, sockets and processes were made, kept cheaply while one watches.
 
-A site is a few (code, instruction) words; lines are worked out when somebody reads
-them. The interpreter's audit events tell of files, sockets and processes; a hook for
+A site is a code and an instruction of it; the line is worked out when somebody reads
+it. The interpreter's audit events tell of files, sockets and processes; a hook for
 these cannot be taken away again, so it is set once and looks at `watching`.
 """
 
@@ -15,15 +15,14 @@ from weakref import ref
 
 from ..._describe import place
 
-DEPTH = 2
-WALK = 16  # frames that are looked at for these
+WALK = 16  # frames that are looked at for one that tells
 KEPT = 10_000  # sites of descriptors, the oldest go first
 
-Site = tuple[tuple[CodeType, int], ...]
+Site = tuple[CodeType, int] | None
 
 # By event, newest last: what the event tells of the thing, and where it happened.
 _made: dict[str, list[tuple[Any, Site]]] = {}
-watching = 0
+watching = False
 looking = False  # what the check itself opens does not count
 _hooked = False
 
@@ -35,43 +34,48 @@ _EVENTS = {"open", "socket.__new__", "subprocess.Popen"}
 
 
 def here(frame: FrameType | None) -> Site:
-    """The nearest callers that are no part of an event loop or of tether."""
-    site: list[tuple[CodeType, int]] = []
+    """The nearest caller that is no part of an event loop or of tether."""
     for _ in range(WALK):
         if frame is None:
             break
-        if not _is_plumbing(frame):
-            site.append((frame.f_code, frame.f_lasti))
-            if len(site) == DEPTH:
-                break
+        # Not by its code: to be asked for that is an event, which the hook would hear.
+        if not _is_plumbing(frame.f_globals.get("__name__", "")):
+            return frame.f_code, frame.f_lasti
         frame = frame.f_back
-    return tuple(site)
+    return None
 
 
-def lines(site: Site) -> list[str]:
-    """A site in words, the nearest first."""
-    return [f"{place(code, lasti)} in {code.co_qualname}" for code, lasti in site]
+def words(how: str, site: Site) -> list[str]:
+    """A site in a line, after `how`; no line if it is not known."""
+    if site is None:
+        return []
+    code, lasti = site
+    return [f"{how} {place(code, lasti)} in {code.co_qualname}"]
 
 
-def watch() -> None:
-    """Keep sites from now on, until `unwatch` has been called as often."""
+def start() -> None:
+    """Keep sites from now on."""
     global watching, _hooked
-    watching += 1
+    watching = True
     if not _hooked:
         _hooked = True
         sys.addaudithook(_heard)
 
 
-def unwatch() -> None:
+def stop() -> None:
+    """Keep none from now on."""
     global watching
-    watching -= 1
-    if not watching:
-        _made.clear()
+    watching = False
+
+
+def forget() -> None:
+    """Those that were kept are not asked for any more."""
+    _made.clear()
 
 
 def maker(site: Site) -> frozenset[str]:
     """The names of the function it was made in, for rules that ignore it."""
-    name = site[0][0].co_qualname if site else ""
+    name = "" if site is None else site[0].co_qualname
     return frozenset({name, name.rpartition(".")[2]}) if name else frozenset()
 
 
@@ -79,12 +83,12 @@ def made(event: str, fits: Callable[[Any], bool]) -> list[str]:
     """The line where the newest thing that fits was made, if that is known."""
     for what, site in reversed(_made.get(event, ())):
         if site and fits(what):
-            return [f"made at {line}" for line in lines(site)[:1]]
+            return words("made at", site)
     return []
 
 
 def _heard(event: str, args: tuple[Any, ...]) -> None:
-    if watching and event in _EVENTS and not looking:
+    if event in _EVENTS and watching and not looking:
         # A path, a socket (not to be kept alive), the words of a command.
         what = args[1] if event == "subprocess.Popen" else args[0]
         if event == "socket.__new__":
@@ -98,6 +102,12 @@ def _heard(event: str, args: tuple[Any, ...]) -> None:
             del sites[: KEPT // 2]
 
 
-def _is_plumbing(frame: FrameType) -> bool:
-    name = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0] in _PLUMBING or name.startswith("tether.")
+def _is_plumbing(module: str) -> bool:
+    known = _known.get(module)
+    if known is None:
+        known = module.partition(".")[0] in _PLUMBING or module.startswith("tether.")
+        _known[module] = known
+    return known
+
+
+_known: dict[str, bool] = {}

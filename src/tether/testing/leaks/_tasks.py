@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Hashable
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, final
 from weakref import WeakSet, ref
 
@@ -45,12 +45,10 @@ class Tasks:
         self._forget = self._made.discard
         self._makers: dict[int, object] = {}  # by id, as a weak reference dies first
         self._wrapped: list[tuple[type, Any]] = []
-        self.loops: WeakSet[Loop] = WeakSet()
+        self._noting = lru_cache(maxsize=4)(self._wrap)  # the same for each watch
+        self._loops: WeakSet[Loop] = WeakSet()
 
     def start(self) -> None:
-        for loop in [*self.loops]:
-            if not loop.is_closed():
-                self.adopt(loop)  # what was made while nobody watched
         kinds: list[type] = [asyncio.BaseEventLoop]
         uvloop = sys.modules.get("uvloop")
         if uvloop is not None:
@@ -58,7 +56,7 @@ class Tasks:
         for kind in kinds:
             before = kind.__dict__.get("create_task")
             self._wrapped.append((kind, before))
-            kind.create_task = self._wrap(kind.create_task)  # type: ignore[attr-defined]
+            kind.create_task = self._noting(kind.create_task)  # type: ignore[attr-defined]
 
     def stop(self) -> None:
         for kind, before in self._wrapped:
@@ -67,6 +65,20 @@ class Tasks:
             else:
                 kind.create_task = before  # type: ignore[attr-defined]
         self._wrapped.clear()
+
+    def open_loops(self) -> list[Loop]:
+        """Those of whose tasks some were seen, and which are not closed."""
+        if not self._loops:
+            return []
+        return [loop for loop in [*self._loops] if not loop.is_closed()]
+
+    def adopt_all(self) -> None:
+        """Note what was made while nobody watched."""
+        for loop in self.open_loops():
+            self.adopt(loop)
+
+    def forget_makers(self) -> None:
+        """Who made a task is asked for as long as somebody watches."""
         self._makers.clear()
 
     def _wrap(self, create_task: Callable[..., Task]) -> Callable[..., Task]:
@@ -77,7 +89,7 @@ class Tasks:
             whose = owner.get() if variables is None else in_variables(variables)
             self._makers[id(task)] = whose
             self._note(task, whose, _sites.here(sys._getframe(1)))
-            self.loops.add(loop)
+            self._loops.add(loop)
             return task
 
         return noting
@@ -94,7 +106,7 @@ class Tasks:
             if id(task) not in known:
                 get_context = getattr(task, "get_context", None)  # from 3.12 on
                 variables = None if get_context is None else get_context()
-                self._note(task, in_variables(variables), ())
+                self._note(task, in_variables(variables), None)
 
     def now(self) -> dict[Hashable, Found]:
         found: dict[Hashable, Found] = {}
@@ -123,7 +135,8 @@ class Tasks:
 
     def unfinished(self, loop: Loop) -> list[Task]:
         """Those of this loop that have not ended."""
-        self.adopt(loop)
+        if asyncio.all_tasks(loop):
+            self.adopt(loop)
         tasks = [made() for made in list(self._made)]
         return [
             task
@@ -183,7 +196,7 @@ def _failed(made: _Made) -> Leak:
 
 
 def _made_at(made: _Made) -> list[str]:
-    return [f"made at {line}" for line in _sites.lines(made.site)[:1]]
+    return _sites.words("made at", made.site)
 
 
 def belongs(task: Task) -> list[str]:

@@ -26,7 +26,7 @@ RUNNERS = ("pytest_timeout", "pydevd", "execnet")
 
 @final
 class Threads:
-    """The threads that `threading` knows and that have not ended."""
+    """The threads that `threading` knows and that have not ended, but the main one."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -48,17 +48,23 @@ class Threads:
         self._made.clear()
 
     def now(self) -> dict[Hashable, Found]:
+        found: dict[Hashable, Found] = {}
+        main = threading.main_thread()
+        threads = threading.enumerate()
+        if threads == [main]:  # as it is nearly always
+            return found
         idle = {*_ours.idle(), *_pool.idle(), *_pool.busy()}
         kept = self._of_loops()
-        found: dict[Hashable, Found] = {}
-        for thread in threading.enumerate():
+        for thread in threads:
+            if thread is main:
+                continue
             if thread.ident in idle or thread.name.startswith(RUNNERS):
                 continue
             if isinstance(thread, _NOT_STARTED):
                 continue
             if thread in kept and is_idle_worker(thread):
                 continue
-            whose, site = self._made.get(thread, (None, ()))
+            whose, site = self._made.get(thread, (None, None))
             key = "thread", id(thread), thread.ident
             found[key] = Found(whose, partial(_told, thread, site))
         return found
@@ -67,8 +73,7 @@ class Threads:
         """Those of the default executors of open loops: these end with their loop."""
         executors = [
             getattr(loop, "_default_executor", None)
-            for loop in [*self._tasks.loops]
-            if not loop.is_closed()
+            for loop in self._tasks.open_loops()
         ]
         return {
             one for executor in executors for one in getattr(executor, "_threads", ())
@@ -93,7 +98,7 @@ def _told(thread: threading.Thread, site: _sites.Site) -> Leak:
         for one in stack
         if one.f_globals.get("__name__") != "threading"
     ]
-    details += [f"made at {line}" for line in _sites.lines(site)[:1]]
+    details += _sites.words("made at", site)
     names = [one.f_code.co_qualname for one in stack]
     functions = frozenset([*names, *(name.rpartition(".")[2] for name in names)])
     functions |= _sites.maker(site)

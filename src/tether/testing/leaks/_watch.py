@@ -19,13 +19,14 @@ from typing import Any, ParamSpec, Self, TypeVar, final
 
 from ... import _loops
 from ..._checks import seconds_
-from . import _sites
+from . import _sites, _uvloop
 from ._closing import Closing
 from ._contexts import Contexts
 from ._descriptors import Descriptors
-from ._found import Family
+from ._found import Family, Found
 from ._heard import Hearing
 from ._ignore import Ignore
+from ._installed import Installed
 from ._leak import Leak, LeakError
 from ._owner import owner
 from ._patience import PATIENCE, pauses
@@ -40,9 +41,12 @@ T = TypeVar("T")
 
 _open: list[Watch] = []
 _tasks = Tasks()
+_threads = Threads(_tasks)
+_contexts = Contexts()
+_signals = Signals()
 _families: list[Family] = [
-    *(_tasks, Pending(_tasks), Threads(_tasks)),
-    *(Contexts(), Descriptors(), Processes(), Signals()),
+    *(_tasks, Pending(_tasks), _threads),
+    *(_contexts, Descriptors(), Processes(), _signals),
 ]
 
 
@@ -61,6 +65,7 @@ def _report(whose: object, leak: Leak, key: Hashable = None) -> None:
 
 hearing = Hearing(_tasks.maker_of, _report)
 _closing = Closing(_tasks, _report)
+installed = Installed([_uvloop, _sites, _tasks, _threads, _contexts, hearing, _closing])
 
 
 @final
@@ -96,7 +101,6 @@ class Watch:
         self._heard: list[Leak] = []
         self._token: Token[object] | None = None
         self._begun = False
-        self._warnings = hearing.resource_warnings()
 
     # -- beginning and ending ----------------------------------------------------
 
@@ -105,12 +109,10 @@ class Watch:
         if self._begun:
             raise RuntimeError("a Watch is used once: make another one")
         self._begun = True
+        installed.keep()
         if not _open:
-            _sites.watch()
-            for family in _families:
-                family.start()
-            hearing.start()
-            _closing.start()
+            _tasks.adopt_all()
+            _signals.note()
         _open.append(self)
         self._token = owner.set(self._name)
         self.excuse()
@@ -125,7 +127,7 @@ class Watch:
 
     def keys(self) -> set[Hashable]:
         """All that is there now."""
-        return {key for family in _families for key in family.now()}
+        return set[Hashable]().union(*[family.now() for family in _families])
 
     def still_there(self, keys: set[Hashable], whose: str) -> list[Leak]:
         """Those of somebody else's that have not gone, now that they should have."""
@@ -178,11 +180,9 @@ class Watch:
             self._token = None
         _open.remove(self)
         if not _open:
-            _closing.stop()
-            hearing.stop()
-            for family in _families:
-                family.stop()
-            _sites.unwatch()
+            _tasks.forget_makers()
+            _sites.forget()
+        installed.release()
 
     # -- looking -------------------------------------------------------------------
 
@@ -212,20 +212,22 @@ class Watch:
         return self._told()
 
     def _there(self) -> bool:
-        before, mine = self._before, (None, self._name)
-        return any(
-            found.owner in mine and key not in before
-            for family in _families
-            for key, found in family.now().items()
-        )
+        return any(self._mine(family) for family in _families)
+
+    def _mine(self, family: Family) -> list[Found]:
+        """Those that count, and are this watch's or nobody's."""
+        now = family.now()
+        if now.keys() <= self._before:  # as it is nearly always
+            return []
+        return [
+            found
+            for key, found in now.items()
+            if key not in self._before and found.owner in (None, self._name)
+        ]
 
     def _told(self) -> list[Leak]:
-        leaks = [
-            found.tell()
-            for family in _families
-            for key, found in family.now().items()
-            if found.owner in (None, self._name) and key not in self._before
-        ]
+        mine = [found for family in _families for found in self._mine(family)]
+        leaks = [found.tell() for found in mine]
         return self._ignore.without([*self._heard, *leaks])
 
     def _standing_loop(self) -> asyncio.AbstractEventLoop | None:
@@ -249,6 +251,7 @@ class Watch:
 
     def __enter__(self) -> Self:
         self.begin()
+        self._warnings = hearing.resource_warnings()
         self._warnings.__enter__()
         return self
 
@@ -296,13 +299,10 @@ def verify_none(*, patience: float = PATIENCE, ignore: Iterable[str] = ()) -> No
     kinds = [
         one for one in _families if isinstance(one, Threads | Processes | Contexts)
     ]
-    main = {"MainThread"}
     leaks: list[Leak] = []
     for pause in pauses(patience):
         leaks = [found.tell() for one in kinds for found in one.now().values()]
-        leaks = Ignore(ignore).without(
-            [leak for leak in leaks if leak.what.partition(":")[0] not in main]
-        )
+        leaks = Ignore(ignore).without(leaks)
         if not leaks:
             return
         time.sleep(pause)

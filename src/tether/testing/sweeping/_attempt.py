@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, final
 
-from ... import _clock
+from ... import _clock, _loops
 from ..._awaits import coro_of
 from ..._errors import ContextError, DeadlineExceeded
 from ..._roots import background
@@ -91,7 +91,9 @@ async def _run(
         with scope:
             if knife is None:
                 return await call(scope)
-            return await drive(call(scope), knife.seen)
+            result = await drive(call(scope), knife.seen)
+            knife.finished()
+            return result
 
     token = seen_by.set(None if knife is None else knife.seen)
     try:
@@ -149,6 +151,21 @@ class Knife:
         elif asyncio.isfuture(got):
             got.add_done_callback(self._strike_late)
 
+    def finished(self) -> None:
+        """The operation is about to return; write down whether it ignores the end.
+
+        That of its context interrupts it only where it still waits: it may well finish
+        without having seen any.
+        """
+        trace, task, scope = self._trace, self._task, self._scope
+        if not trace.struck or trace.cut is None:
+            return
+        stacks = [state.stacks.get(id(task)) for state in [*_loops.states.values()]]
+        trace.ignored = trace.cut.means is Means.CANCEL or any(
+            one is not None and one.task is task and scope in one._told
+            for one in stacks
+        )
+
     def _strike_late(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled():
             self._strike()
@@ -188,14 +205,10 @@ def judge(trace: Trace, task: asyncio.Task[Any]) -> None:
     error = task.exception()
     if error is None:
         trace.outcome = "finished"
-        if (
-            trace.struck
-            and cut is not None
-            and cut.means is Means.CANCEL
-            and cut.moment is Moment.EARLY
-        ):
+        if trace.ignored:
+            what = "cancel" if cut is not None and cut.means is Means.CANCEL else "end"
             trace.problems.append(
-                "it swallows the cancel, and finishes as if none came"
+                f"it swallows the {what}, and finishes as if none came"
             )
         return
     trace.outcome = f"raised {type(error).__name__}"

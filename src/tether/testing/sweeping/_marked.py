@@ -30,7 +30,7 @@ class Sweeps:
     """Takes over the tests with the marker."""
 
     def __init__(self, observe: Callable[[Watch | None], None]) -> None:
-        self._observe = observe  # has warnings heard in each phase of a run
+        self._observe = observe  # has the fixtures of a run told apart
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(
@@ -108,7 +108,10 @@ class _Runs:
         watch.begin()
         self._observe(watch)
         try:
-            reports = runtestprotocol(self._item, log=False, nextitem=self._neighbour)
+            with watch.hearing():
+                reports = runtestprotocol(
+                    self._item, log=False, nextitem=self._neighbour
+                )
             for one in reports:
                 if one.failed:
                     trace.problems.append(f"{RAISES} in {one.when}: {one.longreprtext}")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import _run
-from .._run import Deadlock
+from .._pace import Deadlock
 from ..leaks import Watch
 from . import _plain
 from ._attempt import attempt
@@ -32,7 +32,9 @@ WAYS: Ways = (
     (Moment.EARLY, Means.CANCEL),
     (Moment.LATE, Means.CANCEL),
     (Moment.EARLY, Means.CONTEXT),
+    (Moment.LATE, Means.CONTEXT),
     (Moment.EARLY, Means.DEADLINE),
+    (Moment.LATE, Means.DEADLINE),
 )
 
 
@@ -147,7 +149,9 @@ def conduct(
             more = [one for one in _cuts(fresh, ways) if one not in done]
             done |= {*more}
             todo += more
-        if twice and only is None and cut.again is None and trace.struck:
+        # A late end of the context interrupts at the next wait: that is no cleanup yet.
+        at_once = cut.moment is Moment.EARLY or cut.means is Means.CANCEL
+        if twice and only is None and cut.again is None and trace.struck and at_once:
             # Where one end does harm, two are no news.
             again = [] if trace.problems else trace.cleanup
             todo += [cut._replace(again=place) for place in again]

@@ -27,6 +27,7 @@ class Trace:
     struck: bool = False  # the end was delivered
     cleanup: list[Place] = field(default_factory=list)  # where it waited after that
     again: bool = False  # and the second one, in the cleanup
+    ignored: bool = False  # the operation was interrupted by it, and finished even so
     chain: tuple[str, ...] = ()
     outcome: str = ""
     unending: bool = False

@@ -7,7 +7,10 @@ Python, it may have been mended: then neither may show it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
+import warnings
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import pytest
@@ -20,6 +23,15 @@ pytestmark = [
     pytest.mark.tether_leaks(off=True),  # the operations leak
     pytest.mark.filterwarnings("default"),  # and what they leave is collected
 ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_for_the_next_test() -> Iterator[None]:
+    """What a package has lost is collected here, not while another test runs."""
+    yield
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
+
 
 # Module, operation, words of the finding, script: where both are quick.
 FOUND = [

@@ -49,9 +49,7 @@ class Closing:
 
     def _close(self, loop: Loop) -> None:
         unfinished = self._settled(loop)
-        if generators(loop):
-            gc.collect()  # the loop closes those that nobody holds any more
-            loop.run_until_complete(asyncio.sleep(0))
+        if self._has_closed_generators(loop):
             unfinished = self._settled(loop)
         found = {task: self._tasks.found(task) for task in unfinished}
         leaks = {task: one.tell() for task, one in found.items()}
@@ -75,6 +73,20 @@ class Closing:
             loop.run_until_complete(asyncio.sleep(pause))
             unfinished = self._unfinished(loop)
         return unfinished
+
+    def _has_closed_generators(self, loop: Loop) -> bool:
+        """Whether the loop has got to close some that nobody holds any more.
+
+        A thread that has just given back a result may hold one for a moment.
+        """
+        if not generators(loop):
+            return False
+        for pause in pauses():
+            gc.collect()
+            loop.run_until_complete(asyncio.sleep(pause))
+            if not generators(loop):
+                break
+        return True
 
     def _unfinished(self, loop: Loop) -> list[Task]:
         return [

@@ -84,8 +84,8 @@ class OneCall:
     def handled(self, code: grpc.StatusCode) -> None:
         """It is complete."""
         seconds = time.perf_counter() - self._since
-        self._metrics.completed.labels(*self._method, in_go(code)).inc()
         self._metrics.seconds.labels(*self._method).observe(seconds)
+        self._metrics.completed.labels(*self._method, in_go(code)).inc()  # the last
 
 
 @final

@@ -48,15 +48,9 @@ class Closing:
         runners._cancel_all_tasks = self._before  # type: ignore[attr-defined]
 
     def _close(self, loop: Loop) -> None:
-        if generators(loop):
-            gc.collect()  # the loop closes those that nobody holds any more
-            loop.run_until_complete(asyncio.sleep(0))
-        unfinished = self._unfinished(loop)
-        for pause in pauses():
-            if not unfinished and not timers(loop, installed=True) and not _busy(loop):
-                break
-            loop.run_until_complete(asyncio.sleep(pause))
-            unfinished = self._unfinished(loop)
+        unfinished = self._settled(loop)
+        if self._has_closed_generators(loop):
+            unfinished = self._settled(loop)
         found = {task: self._tasks.found(task) for task in unfinished}
         leaks = {task: one.tell() for task, one in found.items()}
         pending = timers(loop, installed=True) | generators(loop)
@@ -69,6 +63,30 @@ class Closing:
             said = leak if task.done() else stubborn(task)
             self._report(found[task].owner, said, None)
             self._tasks.forget(task)
+
+    def _settled(self, loop: Loop) -> list[Task]:
+        """The tasks that go on, when whoever is about to end has done so."""
+        unfinished = self._unfinished(loop)
+        for pause in pauses():
+            if not unfinished and not timers(loop, installed=True) and not _busy(loop):
+                break
+            loop.run_until_complete(asyncio.sleep(pause))
+            unfinished = self._unfinished(loop)
+        return unfinished
+
+    def _has_closed_generators(self, loop: Loop) -> bool:
+        """Whether the loop has got to close some that nobody holds any more.
+
+        A thread that has just given back a result may hold one for a moment.
+        """
+        if not generators(loop):
+            return False
+        for pause in pauses():
+            gc.collect()
+            loop.run_until_complete(asyncio.sleep(pause))
+            if not generators(loop):
+                break
+        return True
 
     def _unfinished(self, loop: Loop) -> list[Task]:
         return [

@@ -224,8 +224,10 @@ class Kept:
         complaints: list[dict[str, Any]] = []
         loop = loop_of_clients(self.kind)
         loop.set_exception_handler(lambda _, context: complaints.append(context))
-        loop.run_until_complete(main())
-        loop.run_until_complete(self._settle())
+        with ThreadPoolExecutor() as threads:  # the loop would keep its own
+            loop.set_default_executor(threads)
+            loop.run_until_complete(main())
+            loop.run_until_complete(self._settle())
         assert not complaints
 
     async def _settle(self) -> None:
@@ -244,6 +246,7 @@ class TaskServed(Served):
     def __init__(self, methods: dict[str, Any], calls: AioServerInterceptor) -> None:
         self.calls = calls
         self._loop = loop_of_servers()
+        self._threads = ThreadPoolExecutor()
         super().__init__(self._do(self._start(methods)))
 
     def _do(self, coroutine: Any) -> Any:
@@ -251,6 +254,7 @@ class TaskServed(Served):
         return future.result(PATIENCE)
 
     async def _start(self, methods: dict[str, Any]) -> int:
+        self._loop.set_default_executor(self._threads)
         self.server = grpc.aio.server(interceptors=[self.calls])
         self.server.add_generic_rpc_handlers([_handlers(methods)])
         port = self.server.add_insecure_port("127.0.0.1:0")
@@ -266,6 +270,7 @@ class TaskServed(Served):
     def close(self) -> None:
         self.channel.close()
         self.stop_bare(0)
+        self._threads.shutdown()
 
 
 def _handlers(methods: dict[str, Any]) -> grpc.GenericRpcHandler:

@@ -99,12 +99,12 @@ def test_contexts_are_counted_by_the_work_they_belong_to() -> None:
 
 def test_what_is_over_and_still_there_is_overdue(registry: CollectorRegistry) -> None:
     with VirtualClock() as clock:
-        scope = background().with_timeout(1.0, label="GET /slow")
+        scope = background().with_timeout(1.0, label="GET /overdue")
         clock.advance(2.0)
-        assert scrape(registry)["tether_contexts_overdue", "GET /slow"] == 1
+        assert scrape(registry)["tether_contexts_overdue", "GET /overdue"] == 1
         del scope
         said = scrape(registry)
-    assert said["tether_contexts_live", "GET /slow"] == 0
+    assert said["tether_contexts_live", "GET /overdue"] == 0
 
 
 def test_a_label_made_of_ids_does_not_make_a_series_each() -> None:

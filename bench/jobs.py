@@ -21,7 +21,7 @@ from bench._measure import Case, Effort, Side
 from demo.databases.server import server as postgres
 from tests.ext import celery_work, dask_cluster, dask_work
 from tests.ext.celery_workers import Workers
-from tests.ext.dask_work import notes
+from tests.ext.notes import notes
 from tests.ext.redis_server import server as redis
 from tests.ext.watching import Watch, mark
 from tether import background

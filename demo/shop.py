@@ -58,21 +58,21 @@ class Shop:
 
     async def open(self, ctx: Context) -> None:
         """Start all but the pods."""
-        for name, port in self._services.items():
-            words = [f"demo.upstreams.{name}", str(port)]
-            if name != GRPC:
-                words.insert(0, "demo.serve")
-            self._children.append(self._child(*words, log=name))
-        ports = map(str, (self.port, *self._pod_ports))
-        self._children.append(self._child("demo.balancer", *ports, log="balancer"))
         async with Group(ctx) as group:
-            for child, port in zip(
-                self._children, [*self._services.values(), self.port], strict=True
-            ):
-                if child.name.startswith(f"demo.upstreams.{GRPC}"):
-                    group.go(_listens, port, child)
+            for name, port in self._services.items():
+                words = [f"demo.upstreams.{name}", str(port)]
+                if name == GRPC:  # a program of its own kind
+                    group.go(_listens, port, self._started(*words, log=name))
                 else:
+                    child = self._started("demo.serve", *words, log=name)
                     group.go(_answers, port, "/", lambda _: True, child)
+            ports = map(str, (self.port, *self._pod_ports))
+            child = self._started("demo.balancer", *ports, log="balancer")
+            group.go(_answers, self.port, "/", lambda _: True, child)
+
+    def _started(self, *words: str, log: str) -> Child:
+        self._children.append(self._child(*words, log=log))
+        return self._children[-1]
 
     async def start_pods(
         self,

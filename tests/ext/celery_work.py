@@ -8,7 +8,7 @@ import opentelemetry.propagate  # noqa: F401  with it, the trace is read
 from celery import Celery, Task
 from opentelemetry.trace import get_current_span
 
-from tests.ext.dask_work import note
+from tests.ext.notes import note
 from tether import current
 from tether.ext import psycopg
 from tether.ext.celery import ContextTask

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 
+from tests.ext.notes import note
 from tether import Context, current
 from tether.ext import psycopg
 from tether.wire import REQUEST_ID
-
-
-def note(log: str, line: str) -> None:
-    """A line in a file, in one write."""
-    with Path(log).open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-
-
-def notes(log: Path) -> list[str]:
-    return log.read_text("utf-8").splitlines() if log.exists() else []
 
 
 def wait(ctx: Context, log: str) -> None:

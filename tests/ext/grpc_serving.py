@@ -51,6 +51,16 @@ class Ends:
         self.ended.put((ctx.err(), ctx.cause()))
 
 
+def four_kinds(unary: Any, stream: Any) -> dict[str, Any]:
+    """A method of each kind: two that answer once, and two with a stream."""
+    return {
+        "unary_unary": grpc.unary_unary_rpc_method_handler(unary),
+        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
+        "stream_unary": grpc.stream_unary_rpc_method_handler(unary),
+        "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
+    }
+
+
 def thread_methods(ends: Ends) -> dict[str, Any]:
     """Handlers that wait until their context ends: for a response, or for a request."""
 
@@ -70,12 +80,7 @@ def thread_methods(ends: Ends) -> dict[str, Any]:
         yield b"first"
         yield unary(request, sc)
 
-    return {
-        "unary_unary": grpc.unary_unary_rpc_method_handler(unary),
-        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
-        "stream_unary": grpc.stream_unary_rpc_method_handler(unary),
-        "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
-    }
+    return four_kinds(unary, stream)
 
 
 def task_methods(ends: Ends) -> dict[str, Any]:
@@ -97,12 +102,7 @@ def task_methods(ends: Ends) -> dict[str, Any]:
         yield b"first"
         yield await unary(request, sc)
 
-    return {
-        "unary_unary": grpc.unary_unary_rpc_method_handler(unary),
-        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
-        "stream_unary": grpc.stream_unary_rpc_method_handler(unary),
-        "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
-    }
+    return four_kinds(unary, stream)
 
 
 Told: TypeAlias = queue.Queue[tuple[Context, float]]
@@ -121,12 +121,7 @@ def telling(told: Told) -> dict[str, Any]:
         yield b"whole"
         yield unary(request, sc)
 
-    return {
-        "unary_unary": grpc.unary_unary_rpc_method_handler(unary),
-        "unary_stream": grpc.unary_stream_rpc_method_handler(stream),
-        "stream_unary": grpc.stream_unary_rpc_method_handler(unary),
-        "stream_stream": grpc.stream_stream_rpc_method_handler(stream),
-    }
+    return four_kinds(unary, stream)
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.core.support import start
 from tests.ext import celery_work as work
 from tests.ext import redis_server
 from tests.ext.celery_workers import Workers
-from tests.ext.dask_work import notes
+from tests.ext.notes import PATIENCE, count, notes, until
 from tests.ext.watching import Watch, mark
 from tether import Canceled, DeadlineExceeded, background, to_thread
 from tether.ext import celery
@@ -29,7 +29,6 @@ from tether.wire import DEADLINE, REQUEST_ID, TIMEOUT
 WORKERS, PROCESSES = 3, 3
 SLOTS = WORKERS * PROCESSES
 QUEUED = 40
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,17 +51,6 @@ def workers(
 def log(tmp_path: Path) -> Path:
     """What the tasks note."""
     return tmp_path / "log"
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.002)
-
-
-def count(log: Path, what: str) -> int:
-    return sum(line.startswith(what) for line in notes(log))
 
 
 def ask(task: Any, *args: object) -> Any:

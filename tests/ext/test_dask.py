@@ -7,7 +7,6 @@ import gc
 import os
 import subprocess
 import sys
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from demo.databases.server import Server
 from tests.core.support import start
 from tests.ext import dask_cluster
 from tests.ext import dask_work as work
-from tests.ext.dask_work import notes
+from tests.ext.notes import PATIENCE, count, notes, until
 from tests.ext.watching import Watch, mark
 from tether import Canceled, DeadlineExceeded, background
 from tether.ext import dask
@@ -32,7 +31,6 @@ from tether.wire import REQUEST_ID
 WORKERS, THREADS = 3, 34
 SLOTS = WORKERS * THREADS
 QUEUED = 400
-PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -55,17 +53,6 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
 def log(tmp_path: Path) -> Path:
     """What the functions on the workers note."""
     return tmp_path / "log"
-
-
-def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.002)
-
-
-def count(log: Path, what: str) -> int:
-    return sum(line.startswith(what) for line in notes(log))
 
 
 def works(client: Client) -> bool:

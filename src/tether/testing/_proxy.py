@@ -113,9 +113,12 @@ class Proxy:
         self._loop.call_soon_threadsafe(fn)
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
-            runner.run(self._serve())
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                runner.run(self._serve())
+        finally:
+            self._ready()  # who enters must not wait for one that could not begin
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._accept, sock=self._listener)

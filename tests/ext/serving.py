@@ -45,6 +45,10 @@ class Served:
         with self.ask(request) as connection:
             return read(connection)
 
+    def has_logged(self, text: str) -> None:
+        """Wait for an error with this text: Starlette answers before it is logged."""
+        until(lambda: any(text in said for said in self.problems.said), "it is logged")
+
 
 def get(path: str, *headers: str) -> bytes:
     lines = [f"GET {path} HTTP/1.1", "Host: test", "Connection: close", *headers]

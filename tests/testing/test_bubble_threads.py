@@ -155,6 +155,38 @@ def test_joins_and_results_wait_as_long_as_the_work_takes(bubble: object) -> Non
 # -- deadlines of tether ---------------------------------------------------------------
 
 
+class Slow:
+    """Takes its real time to be dropped."""
+
+    def __init__(self, sleep: Callable[[float], None]) -> None:
+        self._sleep = sleep
+
+    def __del__(self) -> None:
+        self._sleep(0.1)
+
+
+def test_the_clock_waits_for_a_thread_whose_variables_are_being_dropped() -> None:
+    """It is on no list any more, and whoever joins it still waits."""
+    real = time.sleep
+
+    @bubble
+    async def main() -> float:
+        local = threading.local()
+
+        def work() -> None:
+            local.slow = Slow(real)
+
+        def joins() -> None:
+            with thread(work):
+                pass
+
+        async with asyncio.timeout(300.0):
+            await asyncio.to_thread(joins)
+        return time.monotonic()
+
+    assert main() == 0.0
+
+
 def test_deadlines_end_waits_in_threads_at_their_instants(bubble: object) -> None:
     def work(ctx: Context, seconds: float) -> float:
         with pytest.raises(DeadlineExceeded), ctx.with_timeout(seconds) as mine:
@@ -297,7 +329,7 @@ async def test_a_server_with_a_loop_in_a_thread_goes_by_the_clock(
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": told})
 
-    config = uvicorn.Config(app, loop="asyncio", lifespan="off", log_level="critical")
+    config = uvicorn.Config(app, loop="asyncio", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"

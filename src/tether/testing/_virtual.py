@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from _thread import get_ident
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from itertools import count
 from time import sleep  # the real one: a bubble replaces time.sleep
@@ -183,6 +183,8 @@ class VirtualClock:
         for thread in threading.enumerate():
             if thread not in self._known:
                 working.add(thread.ident or 0)  # 0: on its way to its first line
+        if any(thread not in self._known for thread in _ending()):
+            working.add(0)
         working -= _pool.idle()
         working -= _threads.idle()
         working.discard(me)
@@ -222,6 +224,23 @@ class VirtualClock:
         with self._lock:
             self._activity += 1
             heappush(self._due, (when, next(self._number), fire))
+
+
+def _ending() -> Iterator[threading.Thread]:
+    """Threads that `threading` lists no more and that have not quite ended.
+
+    Whoever joins one still waits for it.
+    """
+    listed = {*threading.enumerate()}
+    # The set itself, in one step: iterating over a WeakSet fails when a thread starts.
+    dangling = [*threading._dangling.data]  # type: ignore[attr-defined]
+    for ref in dangling:
+        thread = ref()
+        # A dummy stands for a thread of somebody else's, whose end nobody hears of.
+        if thread in listed or isinstance(thread, threading._DummyThread):
+            continue
+        if thread is not None and thread.is_alive():
+            yield thread
 
 
 def _is_over(fire: Callable[[], object]) -> bool:

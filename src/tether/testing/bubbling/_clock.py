@@ -161,15 +161,10 @@ class BubbleClock(VirtualClock):
         for ident in foreign:
             standing.setdefault(ident, Standing.FOREIGN)
         called = any(loop.is_called() for loop in self.resting())
-        alive = threading.enumerate()
         for parker, thread in joins:
-            if parker.unparked:
-                continue
-            if not thread.is_alive():
+            if not parker.unparked and not thread.is_alive():
                 parker.unpark()
                 called = True
-            elif thread not in alive:
-                called = True  # it is about to end
         if called or self._activity != before:
             standing[0] = Standing.RUNNING
         return standing

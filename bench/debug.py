@@ -1,6 +1,6 @@
 """Looking into a process with 41,000 stuck tasks: the live page, aiomonitor, py-spy.
 
-All look into the same process. It says of itself how long its event loop stood still
+The tasks are of the handler of the demo's incident. All look into the same process. It says of itself how long its event loop stood still
 meanwhile, and how much more memory it had at most.
 """
 
@@ -22,7 +22,11 @@ from time import perf_counter_ns as now
 from time import sleep
 from typing import Any, Literal
 
+import httpx
+
 from bench._measure import Case, Effort, Run, Side
+from tether import background, debug
+from tether.ext.httpx import AsyncClient
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS, FEW = 41_000, 500
@@ -68,25 +72,57 @@ def forget() -> None:
         (PROC / "clear_refs").write_text("5", encoding="ascii")
 
 
-async def prefetch(slots: asyncio.Semaphore, never: asyncio.Event) -> None:
-    from tether import background
+class Stuck(httpx.AsyncBaseTransport):
+    """A service that answers no more, behind a few connections.
 
-    with background().with_cancel(label="GET /prefetch"):
-        async with slots:
-            await never.wait()
+    In place of the pool of httpx, whose work for each request grows with the number of
+    those that wait: this many would take it an hour.
+    """
+
+    def __init__(self) -> None:
+        self._connections = asyncio.Semaphore(HOLDERS)
+        self._never = asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async with self._connections:
+            await self._never.wait()
+        raise httpx.ReadTimeout("it never answers", request=request)
+
+
+class Incident:
+    """The handler of the demo's incident, on a service that answers no more."""
+
+    def __init__(self) -> None:
+        from demo.prefetch import Recommended
+        from demo.prefetch.incident import Prefetches
+
+        client = AsyncClient(base_url="http://recommendations", transport=Stuck())
+        self._prefetches = Prefetches(background(), Recommended(client), 0)
+
+    async def serve(self, count: int) -> None:
+        """Answer so many requests for a cart; the task of each stays."""
+        from demo.data import Cart
+
+        for number in range(count):
+            with background().with_timeout(3.0, label="GET /carts/{id}") as request:
+                self._prefetches.start(request, Cart(number, [], b""))
+            if number % 100 == 99:
+                await asyncio.sleep(0.0)
+
+    def end(self) -> None:
+        for task in [*self._prefetches._tasks]:
+            task.cancel()
 
 
 async def be_sick(count: int) -> None:
     """Have so many tasks, be looked at, and tell of it, until stdin is closed."""
     import aiomonitor
 
-    from tether import debug
-
     loop, running = Loop(), asyncio.get_running_loop()
-    slots, never = asyncio.Semaphore(HOLDERS), asyncio.Event()
-    tasks = [asyncio.create_task(prefetch(slots, never)) for _ in range(count)]
-    tasks.append(asyncio.create_task(loop.tick()))
     page = debug.serve(port=0)
+    incident = Incident()
+    await incident.serve(count)
+    ticking = asyncio.create_task(loop.tick())
     monitor = aiomonitor.start_monitor(
         running, port=0, webui_port=free_port(), console_enabled=False
     )
@@ -108,8 +144,8 @@ async def be_sick(count: int) -> None:
 
     threading.Thread(target=tell, daemon=True).start()
     await over
-    for task in tasks:
-        task.cancel()
+    ticking.cancel()
+    incident.end()
     monitor.close()
 
 

@@ -21,16 +21,19 @@ from .._tree import GIL
 Task = asyncio.Task[Any]
 
 
-def codes(task: Task) -> tuple[CodeType, ...]:
+def codes(task: Task) -> list[CodeType]:
     """The functions from the outermost to the innermost."""
     found: list[CodeType] = []
     inner: Any = _awaits.coro_of(task)
-    while inner.__class__ is CoroutineType and len(found) < DEEPEST:  # nearly all are
+    for _ in range(DEEPEST):
+        if inner.__class__ is not CoroutineType:  # nearly all are
+            break
         found.append(inner.cr_code)
         inner = inner.cr_await if inner.cr_suspended and GIL else None
-    rest = _awaits.links(inner, DEEPEST - len(found))
-    found += [_awaits.part(one, "code") for one in rest]
-    return tuple(found)
+    if inner is not None and inner.__class__.__name__ != "FutureIter":  # mostly the end
+        rest = _awaits.links(inner, DEEPEST - len(found))
+        found += [_awaits.part(one, "code") for one in rest]
+    return found
 
 
 def links(task: Task) -> list[Any]:

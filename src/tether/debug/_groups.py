@@ -28,13 +28,15 @@ NAMES = 3
 
 def of_tasks(tasks: Iterable[Task], found: Found) -> tuple[list[Group], list[Members]]:
     """The groups of tasks, the largest first, and who is in each."""
-    by: dict[tuple[str, tuple[CodeType, ...]], Members] = {}
+    by: dict[tuple[str | int, ...], Members] = {}
     for task in tasks:
         root = _roots.of_task(task)
-        key = (root.label, codes(task))
+        chain = codes(task)
+        # By identity: the hash of a code object goes through all of its instructions.
+        key = (root.label, *map(id, chain))
         members = by.get(key)
         if members is None:
-            members = by[key] = Members(*key)
+            members = by[key] = Members(root.label, chain)
         members.add(task, root)
     every = sorted(by.values(), key=lambda one: -len(one.tasks))
     return [one.group(found) for one in every], every
@@ -43,7 +45,7 @@ def of_tasks(tasks: Iterable[Task], found: Found) -> tuple[list[Group], list[Mem
 class Members:
     """The tasks of one group."""
 
-    def __init__(self, label: str, chain: tuple[CodeType, ...]) -> None:
+    def __init__(self, label: str, chain: list[CodeType]) -> None:
         self.tasks: list[Task] = []
         self.waits: set[int] = set()
         self._label = label

@@ -1,7 +1,8 @@
 """Looking into a process with 41,000 stuck tasks: the live page, aiomonitor, py-spy.
 
-The tasks are of the handler of the demo's incident. All look into the same process. It says of itself how long its event loop stood still
-meanwhile, and how much more memory it had at most.
+The tasks are of the handler of the demo's incident. All look into the same process. It
+says of itself how long its event loop stood still meanwhile, and how much more memory
+it had at most.
 """
 
 from __future__ import annotations

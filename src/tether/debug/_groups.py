@@ -28,7 +28,7 @@ NAMES = 3
 
 def of_tasks(tasks: Iterable[Task], found: Found) -> tuple[list[Group], list[Members]]:
     """The groups of tasks, the largest first, and who is in each."""
-    by: dict[tuple[str | int, ...], Members] = {}
+    by: dict[tuple[object, ...], Members] = {}
     for task in tasks:
         root = _roots.of_task(task)
         chain = codes(task)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from doctest import ELLIPSIS
 
 import pytest
-from sybil import Sybil
+from _pytest._code.code import Traceback
+from sybil import Sybil, example
 from sybil.document import PythonDocStringDocument
 from sybil.integration.pytest import SybilItem
 from sybil.parsers.doctest import DocTestParser
@@ -28,6 +29,25 @@ docstrings = Sybil(
     document_types={".py": PythonDocStringDocument},
 )
 pytest_collect_file = (pages + docstrings).pytest()
+
+of_example = SybilItem._traceback_filter
+
+
+def _traceback_filter(
+    self: SybilItem, excinfo: pytest.ExceptionInfo[BaseException]
+) -> Traceback:
+    """What sybil does, where it can: show what comes below its call of the example.
+
+    It is asked for each exception of a chain. A cause that was raised elsewhere, as in
+    a finalizer, has no such call, and sybil raises then: pytest ended with an
+    INTERNALERROR, and the rest of the run was lost. Its issue 118 and pull request 171.
+    """
+    whole = excinfo.traceback
+    below = whole.cut(path=example.__file__)
+    return whole if below is whole or len(below) < 2 else of_example(self, excinfo)
+
+
+SybilItem._traceback_filter = _traceback_filter  # type: ignore[method-assign]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -262,15 +262,184 @@ def test_a_test_is_swept_with_fresh_fixtures(suite: Suite) -> None:
     )
 
 
-def test_a_plain_test_is_not_swept(suite: Suite) -> None:
+PLAIN = """
+import queue
+from tether import background, current
+
+@pytest.fixture
+def pool():
+    MADE.append(1)
+    free = queue.Queue()
+    free.put("connection")
+    return free
+
+MADE = []
+"""
+
+
+def test_a_plain_test_is_swept_as_well(suite: Suite) -> None:
+    source = """
+    @pytest.mark.tether_sweep(limit=0.5)
+    def test_loses_it(ctx, pool):
+        connection = pool.get()
+        ctx.check()
+        pool.put(connection)
+
+    class TestPool:
+        @pytest.mark.tether_sweep
+        @pytest.mark.parametrize("times", [3])
+        def test_keeps_it(self, pool, times, ctx):
+            assert current() is ctx
+            connection = pool.get_nowait()
+            try:
+                for _ in ctx.poll(range(times), every=1):
+                    pass
+            finally:
+                pool.put(connection)
+
+    def test_they_were_fresh():
+        assert len(MADE) == 3 + 7
+    """
+    result = suite(PLAIN + textwrap.dedent(source))
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "FAIL *test_loses_it: 1 finding, ended at 1 of 1 places *in 3 runs",
+            "1. the same operation on the same state does not end within 0.5 s",
+            "     at * in Queue.get",
+            "     at *test_it.py:* in test_loses_it",
+            "   replay: at='*test_it.py:* in test_loses_it #1 early context'",
+        ]
+    )
+    at = next(line for line in result.outlines if "replay: at=" in line)
+    replayed = source.replace("limit=0.5", f"limit=0.5, {at.strip()[8:]}")
+    result = suite(PLAIN + textwrap.dedent(replayed), "-k", "loses")
+    result.assert_outcomes(failed=1, deselected=2)
+    result.stdout.fnmatch_lines(["FAIL *ended at 1 of 1 places*in 2 runs"])
+
+
+def test_a_plain_test_has_what_its_fixtures_have_set_for_it(suite: Suite) -> None:
+    source = """
+    from contextvars import ContextVar
+
+    USER = ContextVar("USER")
+
+    @pytest.fixture
+    def user():
+        token = USER.set("ann")
+        yield
+        USER.reset(token)
+
+    @pytest.mark.tether_sweep
+    def test_it(user, ctx, tmp_path):
+        (tmp_path / USER.get()).mkdir(exist_ok=True)
+        ctx.check()
+    """
+    suite(source).assert_outcomes(passed=1)
+
+
+def test_what_a_plain_test_leaves_behind_when_it_ends_is_told(suite: Suite) -> None:
     source = """
     @pytest.mark.tether_sweep
-    def test_it():
-        pass
+    def test_it(ctx, tmp_path):
+        file = open(tmp_path / "it", "w")
+        KEPT.append(file)
+        ctx.check()
+        file.close()
     """
     result = suite(source)
-    assert result.ret != 0
-    assert "coroutine functions" in result.stdout.str() + result.stderr.str()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAIL *", "1. left behind: file: *"])
+
+
+def test_a_plain_test_takes_a_bubble_for_each_attempt(suite: Suite) -> None:
+    source = """
+    import time
+
+    @pytest.mark.tether_sweep(limit=10_000.0)
+    def test_it(bubble, ctx):
+        ctx.sleep(3600.0)
+        time.sleep(3600.0)
+        assert time.monotonic() >= 3600.0
+    """
+    suite(source).assert_outcomes(passed=1)
+
+
+def test_a_test_that_is_swept_may_skip(suite: Suite) -> None:
+    source = """
+    @pytest.mark.tether_sweep
+    def test_plain(ctx):
+        ctx.check()
+        pytest.skip("not today")
+
+    @pytest.mark.tether_sweep
+    async def test_in_a_task():
+        await asyncio.sleep(0.001)
+        pytest.skip("not today")
+    """
+    result = suite(source, "-rs", *PLUGINS["pytest-asyncio"])
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(["SKIPPED *test_it.py:*: not today"])
+
+
+def test_ctx_is_that_of_the_sweep_whatever_fixture_has_its_name(suite: Suite) -> None:
+    source = """
+    @pytest.fixture
+    def ctx():
+        pytest.fail("it is not asked for")
+
+    @pytest.mark.tether_sweep
+    def test_plain(ctx):
+        assert current() is ctx
+        ctx.check()
+
+    @pytest.mark.tether_sweep
+    async def test_in_a_task(ctx):
+        assert current() is ctx
+        await ctx.sleep_async(0.001)
+    """
+    result = suite(PLAIN + textwrap.dedent(source), *PLUGINS["pytest-asyncio"])
+    result.assert_outcomes(passed=2)
+
+
+def test_a_sweep_that_cannot_be_is_an_error_of_its_test_alone(suite: Suite) -> None:
+    source = """
+    @pytest.fixture(scope="module")
+    def server():
+        yield
+        print("the server has ended")
+
+    @pytest.mark.tether_sweep
+    def test_takes_none(server):
+        pass
+
+    @pytest.mark.tether_sweep(at="somewhere")
+    def test_is_ended_nowhere(ctx):
+        pass
+
+    @pytest.mark.tether_sweep
+    def test_never_looks(ctx):
+        pass
+
+    def test_it(server):
+        pass
+
+    @pytest.mark.tether_sweep
+    def test_takes_none_either(server):
+        pass
+    """
+    result = suite(source, "-s")
+    result.assert_outcomes(passed=1, failed=1, errors=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*the server has ended*",
+            "*ERROR at setup of test_takes_none *",
+            "* and test_takes_none takes none: give it an argument ctx, *",
+            "'somewhere' is no place of a sweep; *",
+            "UNRESOLVED *test_never_looks: *",
+            "it never waits (if it is a plain function: never looks at its ctx), *",
+        ]
+    )
 
 
 SHARED = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import tempfile
 import threading
 from collections import deque
@@ -602,6 +603,52 @@ def test_and_passes_if_it_is_right() -> None:
     report = sweep(thread_slot_given_back, setup=lambda: ["one"])
     assert report.verdict is Verdict.PASS, str(report)
     assert report.places > 10
+
+
+@pytest.mark.parametrize("look", ["check", "err", "done", "poll", "enter"])
+def test_the_look_at_which_it_is_ended_finds_the_end(look: str) -> None:
+    def op(ctx: Context, pool: list[str]) -> None:
+        connection = pool.pop()
+        if look == "poll":
+            assert [*ctx.poll("a")] == ["a"]
+        elif look == "enter":
+            with ctx.with_timeout(60.0):
+                pass
+        elif getattr(ctx, look)():
+            return
+        pool.append(connection)
+
+    report = sweep(op, setup=lambda: ["one"])
+    assert report.verdict is Verdict.FAIL
+    assert "IndexError: pop from empty list" in report.findings[0].problem
+    assert {cut.place for cut in report.findings[0].cuts} == {
+        cut.place for cut in report.delivered if cut.place.nth < 3
+    }
+
+
+def test_a_thread_that_waits_elsewhere_is_told_with_where_and_left() -> None:
+    pools: list[queue.Queue[str]] = []
+
+    def setup() -> queue.Queue[str]:
+        pools.append(queue.Queue())
+        pools[-1].put("one")
+        return pools[-1]
+
+    def op(ctx: Context, pool: queue.Queue[str]) -> None:
+        connection = pool.get()
+        ctx.check()
+        pool.put(connection)
+
+    report = sweep(op, setup=setup, limit=10.0)
+    for pool in pools:
+        pool.put("one")  # what waits there ends now
+    (finding,) = report.findings
+    head, *lines = finding.problem.splitlines()
+    assert head == "the same operation on the same state does not end within 10 s"
+    assert lines[-1].endswith(
+        "in test_a_thread_that_waits_elsewhere_is_told_with_where_and_left.<locals>.op"
+    )
+    assert any(line.endswith("in Queue.get") for line in lines)
 
 
 def test_a_thread_that_does_not_end_is_told() -> None:

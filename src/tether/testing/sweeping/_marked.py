@@ -1,13 +1,16 @@
 """`@pytest.mark.tether_sweep`: a test is swept, with fresh fixtures each time.
 
-The test's runner (pytest-asyncio, anyio) runs it again and again, so its loop and its
-fixtures are the runner's, and time is real. Fixtures of wider scopes stay.
+The test's runner (pytest itself, pytest-asyncio, anyio) runs it again and again, so its
+loop and its fixtures are the runner's, and time is real. Fixtures of wider scopes stay.
+An argument `ctx` is the context of the operation, as in `sweep`; a plain test has to
+take it, as it is ended by nothing else.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any, final
@@ -15,7 +18,9 @@ from typing import Any, final
 import pytest
 from _pytest.runner import runtestprotocol
 
+from ..._scope import Scope
 from ..leaks import Watch
+from . import _plain
 from ._attempt import operate
 from ._places import parse
 from ._report import Verdict
@@ -23,6 +28,11 @@ from ._sweep import WAYS, conduct, quiet_collector
 from ._trace import RAISES, Trace
 
 MARKER = "tether_sweep"
+CTX = "ctx"
+NO_CTX = (
+    f"{MARKER} ends a plain test through its ctx, and {{}} takes none: give it an "
+    "argument ctx, which the marker fills in, and pass it on"
+)
 
 
 @final
@@ -62,7 +72,9 @@ class _Runs:
         self._nextitem = nextitem
         self._observe = observe
         self._reports: list[pytest.TestReport] = []
-        self._function: Callable[..., Coroutine[Any, Any, object]] = item.obj
+        self._function: Callable[..., Any] = item.obj
+        self._is_async = inspect.iscoroutinefunction(item.obj)
+        self._takes_ctx = CTX in item._fixtureinfo.argnames
         # Stands for a neighbour, so that the fixtures of the module stay.
         self._neighbour: Any = SimpleNamespace(
             listchain=item.parent.listchain, nodeid=item.nodeid
@@ -75,20 +87,21 @@ class _Runs:
             raise pytest.UsageError(
                 f"{MARKER} takes at=, twice= and limit=, not {mark}"
             )
-        if not inspect.iscoroutinefunction(self._function):
-            raise pytest.UsageError(
-                f"{MARKER} sweeps coroutine functions; for a plain one that takes ctx "
-                f"call tether.testing.sweep() in the test: {self._item.nodeid}"
-            )
         self._limit = mark.kwargs.get("limit", 10.0)
         at = mark.kwargs.get("at")
         try:
+            if not (self._is_async or self._takes_ctx):
+                return [self._refused(NO_CTX.format(self._item.name))]
+            try:
+                only = None if at is None else parse(at)
+            except ValueError as exc:
+                return [self._refused(str(exc))]
             with quiet_collector():
                 report = conduct(
                     self._item.nodeid,
                     self._run,
-                    WAYS,
-                    only=None if at is None else parse(at),
+                    WAYS if self._is_async else _plain.WAYS,
+                    only=only,
                     twice=mark.kwargs.get("twice", False),
                 )
         finally:
@@ -101,8 +114,16 @@ class _Runs:
             call.longrepr = str(report)
         return first
 
+    def _refused(self, why: str) -> pytest.TestReport:
+        call = pytest.CallInfo.from_call(
+            lambda: pytest.fail(why, pytrace=False), when="setup"
+        )
+        return pytest.TestReport.from_item_and_call(self._item, call)
+
     def _run(self, trace: Trace) -> None:
         self._item._initrequest()
+        if self._takes_ctx:
+            self._item.funcargs[CTX] = None  # of no fixture: `_swept` fills it in
         self._item.obj = self._swept(trace)
         watch = Watch()
         watch.begin()
@@ -122,11 +143,42 @@ class _Runs:
         if not self._reports:
             self._reports = reports
 
-    def _swept(self, trace: Trace) -> Callable[..., Coroutine[Any, Any, None]]:
+    def _swept(self, trace: Trace) -> Callable[..., Any]:
         function, name, limit = self._function, self._item.name, self._limit
+        takes_ctx = self._takes_ctx
+        skips: list[BaseException] = []
+
+        def call(ctx: Scope, args: Iterable[object], kwargs: dict[str, object]) -> Any:
+            return function(*args, **({**kwargs, CTX: ctx} if takes_ctx else kwargs))
 
         @wraps(function)
         async def swept(*args: object, **kwargs: object) -> None:
-            await operate(lambda _: function(*args, **kwargs), trace, name, limit)
+            async def operation(ctx: Scope) -> None:
+                with _noting(skips):
+                    await call(ctx, args, kwargs)
 
-        return swept
+            await operate(operation, trace, name, limit)
+            if skips:
+                raise skips[0]
+
+        @wraps(function)
+        def swept_plainly(*args: object, **kwargs: object) -> None:
+            def operation(ctx: Scope) -> None:
+                with _noting(skips):
+                    call(ctx, args, kwargs)
+
+            _plain.operate(operation, trace, name, limit)
+            if skips:
+                raise skips[0]
+
+        return swept if self._is_async else swept_plainly
+
+
+@contextmanager
+def _noting(skips: list[BaseException]) -> Iterator[None]:
+    """What pytest has to be told, while the sweep takes it for an error."""
+    try:
+        yield
+    except pytest.skip.Exception as exc:
+        skips.append(exc)
+        raise

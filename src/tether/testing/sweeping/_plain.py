@@ -13,7 +13,9 @@ import threading
 import time
 from _thread import get_ident
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from types import FrameType
 
 from ... import _clock
@@ -30,6 +32,9 @@ from ._trace import ENDLESS, RAISES, Trace
 WAYS = ((Moment.EARLY, Means.CONTEXT), (Moment.EARLY, Means.DEADLINE))
 FAR = 1_000_000.0  # its deadline, if nothing else ends it
 GLANCE = 0.0005
+# These have asked for ends before they read the clock, to compare it with a deadline.
+# Only if that has passed do they ask again, and find the end that has come meanwhile.
+COMPARES = {one.__code__ for one in (Scope._ended, Scope.err, Scope.__enter__)}
 LAST = 1.0  # real seconds for one that is canceled at its limit
 GRACE = 0.1  # real seconds of silence, while something outside may answer
 
@@ -42,15 +47,13 @@ def attempt(case: Case, trace: Trace) -> None:
             stack = AsyncExitStack()
             state = runner.run(case.prepare(stack))
             try:
-                outcome = _run(case, state, clock, trace)
-                if not trace.problems:
-                    _judge(trace, outcome)
-                    again = _run(case, state, clock, Trace(None))
-                    if again is not None:
-                        trace.problems.append(
-                            "the same operation on the same state raises "
-                            f"{type(again).__name__}: {again}"
-                        )
+                operate(
+                    lambda ctx: case.call(ctx, state),
+                    trace,
+                    case.name,
+                    case.limit,
+                    clock,
+                )
                 said = runner.run(case.verify(state))
                 if said:
                     trace.problems.append(f"check: {said}")
@@ -58,28 +61,66 @@ def attempt(case: Case, trace: Trace) -> None:
                 runner.run(stack.aclose())
 
 
+def operate(
+    call: Callable[[Scope], object],
+    trace: Trace,
+    name: str,
+    limit: float,
+    clock: VirtualClock | None = None,
+) -> None:
+    """Run it, end it at the cut, judge it, and see whether it works again.
+
+    `limit` is in seconds of `clock`; of the clock that is there, if none is given.
+    """
+    outcome = _run(call, trace, name, limit, clock)
+    if trace.problems:
+        return
+    _judge(trace, outcome)
+    second = Trace(None)
+    again = _run(call, second, name, limit, clock)
+    trace.abandoned = second.abandoned
+    head = "the same operation on the same state"
+    if second.problems:
+        trace.problems.append(second.problems[0].replace("it", head, 1))
+    elif again is not None:
+        trace.problems.append(f"{head} raises {type(again).__name__}: {again}")
+
+
 def _run(
-    case: Case, state: object, clock: VirtualClock, trace: Trace
+    call: Callable[[Scope], object],
+    trace: Trace,
+    name: str,
+    limit: float,
+    clock: VirtualClock | None,
 ) -> BaseException | None:
     raised: list[BaseException] = []
-    scope = background().with_timeout(FAR, label=f"sweep of {case.name}")
+    scope = background().with_timeout(FAR, label=f"sweep of {name}")
+    context = copy_context()
+
+    def within() -> None:
+        with scope:
+            call(scope)
 
     def body() -> None:
         try:
-            with scope:
-                case.call(scope, state)
+            context.run(within)
         except BaseException as exc:
             raised.append(exc)
 
-    thread = threading.Thread(target=body, name="the operation")
+    # One that is left behind, as nothing ends it, must not keep the program alive.
+    thread = threading.Thread(target=body, name="the operation", daemon=True)
     now = _clock.now
     _clock.now = _Looks(trace, scope, thread).now
     try:
         thread.start()
-        _drive(thread, clock, scope, case.limit, trace)
+        if clock is None:
+            _wait(thread, scope, limit, trace)
+        else:
+            _drive(thread, clock, scope, limit, trace)
     finally:
         _clock.now = now
         scope.cancel()
+        trace.abandoned = thread.is_alive()
     return raised[0] if raised else None
 
 
@@ -95,31 +136,37 @@ class _Looks:
         self._busy = False
 
     def now(self) -> float:
+        reader = sys._getframe(1)
         if get_ident() == self._thread.ident and not self._busy:
             self._busy = True
             try:
-                self._look(sys._getframe(1))
+                ended = self._look(reader)
             finally:
                 self._busy = False
+            if ended and reader.f_code in COMPARES:
+                return _clock.INF
         return self._read()
 
-    def _look(self, frame: FrameType | None) -> None:
+    def _look(self, frame: FrameType | None) -> bool:
+        """Note the place; end the operation, and say so, if it is that of the cut."""
         trace, cut = self._trace, self._trace.cut
         while frame is not None and _is_ours(frame):
             frame = frame.f_back
-        if frame is None or frame.f_code is _BODY or frame.f_globals is globals():
-            return  # the entry and the exit of the block around it
+        if frame is None or frame.f_globals is globals():
+            return False  # the entry and the exit of the block around it
         where = words(frame)
         self._counts[where] += 1
         place = Place(where, self._counts[where])
         trace.places.append(place)
-        if cut is not None and not trace.reached and place == cut.place:
-            trace.reached = trace.struck = True
-            trace.chain = _callers(frame)
-            if cut.means is Means.CONTEXT:
-                self._scope.cancel()
-            else:
-                self._scope._commit(End(DeadlineExceeded, None, self._read()))
+        if cut is None or trace.reached or place != cut.place:
+            return False
+        trace.reached = trace.struck = True
+        trace.chain = _callers(frame)
+        if cut.means is Means.CONTEXT:
+            self._scope.cancel()
+        else:
+            self._scope._commit(End(DeadlineExceeded, None, self._read()))
+        return True
 
 
 def _is_ours(frame: FrameType) -> bool:
@@ -134,6 +181,20 @@ def _callers(frame: FrameType | None) -> tuple[str, ...]:
             chain.append(words(frame))
         frame = frame.f_back
     return tuple(reversed(chain))
+
+
+def _wait(thread: threading.Thread, scope: Scope, limit: float, trace: Trace) -> None:
+    thread.join(limit)
+    if thread.is_alive():
+        trace.problems.append(_endless(thread, limit))
+        scope.cancel()
+        thread.join(LAST)
+
+
+def _endless(thread: threading.Thread, limit: float) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)
+    lines = "".join(f"\n  at {one}" for one in reversed(_callers(frame)))
+    return f"{ENDLESS} within {limit:g} s{lines}"
 
 
 def _drive(
@@ -161,7 +222,7 @@ def _drive(
             if is_due:
                 clock._step(end if due is None else due)
             elif stopped is None:
-                trace.problems.append(f"{ENDLESS} within {limit:g} s")
+                trace.problems.append(_endless(thread, limit))
                 stopped = time.monotonic()
                 scope.cancel()
             quiet = time.monotonic()
@@ -178,10 +239,3 @@ def _judge(trace: Trace, error: BaseException | None) -> None:
     else:
         trace.outcome = f"raised {type(error).__name__}"
         trace.problems.append(f"{RAISES} {type(error).__name__}: {error}")
-
-
-_BODY = next(
-    one
-    for one in _run.__code__.co_consts
-    if hasattr(one, "co_name") and one.co_name == "body"
-)

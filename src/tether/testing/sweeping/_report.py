@@ -115,7 +115,10 @@ class Report:
             lines += [f"{number}. {head}", *(f"   {line}" for line in rest)]
             lines.append(f"   replay: at={str(finding.cuts[0])!r}")
         if not self.places:
-            lines.append("it never waits, so there is nowhere to end it")
+            lines.append(
+                "it never waits (if it is a plain function: never looks at its ctx), "
+                "so there is nowhere to end it"
+            )
         lines += [f"not tried: {line}" for line in self.unresolved]
         if self.missed and not self.delivered:
             lines += [f"cannot be ended so: {cut}" for cut in self.missed]

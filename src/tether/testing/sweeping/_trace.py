@@ -31,6 +31,7 @@ class Trace:
     chain: tuple[str, ...] = ()
     outcome: str = ""
     unending: bool = False
+    abandoned: bool = False  # its thread goes on: nothing has ended it
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -45,7 +46,9 @@ class Trace:
         return [one for one in self.problems if one.startswith((ENDLESS, RAISES))]
 
     def left(self, leaks: list[Leak]) -> None:
-        """Take in what was left behind."""
+        """Take in what was left behind; not what a thread that goes on still holds."""
+        if self.abandoned:
+            return
         told = any(one.startswith(GOES_ON) for one in self.problems)
         self.problems += [
             f"left behind: {leak}"

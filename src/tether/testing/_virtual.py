@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from _thread import get_ident
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from time import sleep  # the real one: a bubble replaces time.sleep
@@ -52,6 +52,7 @@ class VirtualClock:
         self._lock = threading.RLock()
         self._parked: dict[int, Parker] = {}
         self._known: set[threading.Thread] = set()
+        self._started: set[threading.Thread] = set()  # since then, and not yet ended
         self._looks = Looks()
         self._activity = 0
         self._looker = 0  # the thread that decides when it moves
@@ -180,15 +181,29 @@ class VirtualClock:
         me = get_ident()
         working = _pool.busy()
         working.update(one.ident for one in _threads.busy() if one.ident is not None)
-        for thread in threading.enumerate():
-            if thread not in self._known:
-                working.add(thread.ident or 0)  # 0: on its way to its first line
-        if any(thread not in self._known for thread in _ending()):
+        listed = {one for one in threading.enumerate() if one not in self._known}
+        for thread in listed:
+            working.add(thread.ident or 0)  # 0: on its way to its first line
+        if self._is_one_ending(listed):
             working.add(0)
         working -= _pool.idle()
         working -= _threads.idle()
         working.discard(me)
         return working - self._waiting()
+
+    def _is_one_ending(self, listed: set[threading.Thread]) -> bool:
+        """Whether a thread is listed by `threading` no more and has not quite ended.
+
+        Whoever joins it still waits for it.
+        """
+        gone = self._started - listed
+        # A dummy stands for a thread of somebody else's, whose end nobody hears of.
+        self._started |= {
+            one for one in listed if not isinstance(one, threading._DummyThread)
+        }
+        ending = {one for one in gone if one.is_alive()}
+        self._started -= gone - ending
+        return bool(ending)
 
     def _read(self) -> bool:
         """Whether another thread has asked for the time since this was asked."""
@@ -224,23 +239,6 @@ class VirtualClock:
         with self._lock:
             self._activity += 1
             heappush(self._due, (when, next(self._number), fire))
-
-
-def _ending() -> Iterator[threading.Thread]:
-    """Threads that `threading` lists no more and that have not quite ended.
-
-    Whoever joins one still waits for it.
-    """
-    listed = {*threading.enumerate()}
-    # The set itself, in one step: iterating over a WeakSet fails when a thread starts.
-    dangling = [*threading._dangling.data]  # type: ignore[attr-defined]
-    for ref in dangling:
-        thread = ref()
-        # A dummy stands for a thread of somebody else's, whose end nobody hears of.
-        if thread in listed or isinstance(thread, threading._DummyThread):
-            continue
-        if thread is not None and thread.is_alive():
-            yield thread
 
 
 def _is_over(fire: Callable[[], object]) -> bool:

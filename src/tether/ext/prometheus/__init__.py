@@ -25,10 +25,11 @@
     parent               something above it ended; that one counts for itself
     dropped              it was never ended: a `ResourceWarning` says where it was made
 
-A `hop` is a method and a host, as "GET users:8080", and what is usual there is the
-median of the latest hundred calls, until the answer begins. A call that begins with
-less is there because somebody above has used up the time: the logger `tether` says so
-once a minute for each hop.
+A `hop` is a method and a host, as "GET users:8080", or a method of gRPC, as
+"/shop.Stock/Get", and what is usual there is the median of the latest hundred calls,
+until the answer begins: the head of a response, the first message of a stream. A call
+that begins with less is there because somebody above has used up the time: the logger
+`tether` says so once a minute for each hop.
 
 Each scope costs a weak reference and a count while it is on, and two looks at a name
 when it is off. The rest is worked out when somebody scrapes. `root` is the label of the

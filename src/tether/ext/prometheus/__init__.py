@@ -34,9 +34,9 @@ that begins with less is there because somebody above has used up the time: the 
 Each scope costs a weak reference and a count while it is on, and two looks at a name
 when it is off. The rest is worked out when somebody scrapes. `root` is the label of the
 work: for a request its route, where the framework tells it (Starlette, FastAPI,
-Litestar), else its path. Only the first `roots` labels, and as many hops, get a series
-of their own; the other labels share "other", so that one which is made of an id does
-not fill the server's memory.
+Litestar, Flask, Django), else its path. Only the first `roots` labels, and as many
+hops, get a series of their own; the other labels share "other", so that one which is
+made of an id does not fill the server's memory.
 
 In the multi-process mode of prometheus-client (PROMETHEUS_MULTIPROC_DIR) the counters
 of calls and of work are added up over the processes. What is told of contexts and tasks

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._context import Context
+    from ._scope import Scope
 
 
 class Pending:
     """Stands for a context that nobody has asked for yet."""
 
     _tether_stack: Any = None  # of the task that it is a block of, when it is one
+    scope: Scope | None = None  # the context, once it has been made
 
     def _tether_context(self) -> Context:
         """The context, made now if need be. In any task or thread, any number of times.

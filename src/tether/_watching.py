@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 # left, or INF.
 calling: Callable[[float], None] | None = None
 
-# A call begins, of this context, with this method, to this URL. What it returns is
-# told when the answer begins, or of the error that came instead.
+# A call begins, of this context, with this method, to this URL; "" for one of gRPC,
+# whose method says it all. What it returns is told when the answer begins, or of the
+# error that came instead.
 hop: Callable[[Context, str, object], Callable[[BaseException | None], None]] | None = (
     None
 )

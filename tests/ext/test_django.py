@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any
 
 import django
+import httpx
 import psycopg
 import pytest
 from asgiref.sync import sync_to_async
@@ -24,10 +25,15 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, OperationalError, connections, models
 from django.db.transaction import TransactionManagementError, atomic
 from django.http import HttpRequest, HttpResponse
+from django.test.utils import override_settings
+from django.urls import include, re_path
 from django.urls import path as url
+from prometheus_client import CollectorRegistry, generate_latest
+from werkzeug.test import Client
 
 from demo.databases.server import Server
 from tests.core.support import LONG, start
+from tests.ext.serving import serve
 from tests.ext.tracing import Traced
 from tests.ext.watching import Line, Watch, mark, once_it_runs, table
 from tether import Canceled, ContextError, DeadlineExceeded, background, current
@@ -39,8 +45,8 @@ from tether.ext.django import (
     guard,
     transaction,
 )
-from tether.ext.django._library import MiddlewareNotUsed
 from tether.ext.otel import statements
+from tether.ext.prometheus import instrument
 from tether.ext.wsgi import ContextWSGI
 
 ENDLESS = "select pg_sleep(600)"
@@ -77,8 +83,7 @@ def configured(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> No
     DATABASES["default"].update(postgres.django)
     DATABASES["pooled"].update(postgres.django)
     DATABASES["lite"]["NAME"] = str(tmp_path_factory.mktemp("django") / "lite")
-    with pytest.raises(MiddlewareNotUsed):
-        ContextMiddleware(lambda request: None)
+    ContextMiddleware(lambda request: None)  # the connections follow from now on
 
 
 @pytest.fixture(autouse=True)
@@ -629,10 +634,23 @@ async def async_orm_view(request: HttpRequest) -> HttpResponse:
     return HttpResponse("slept")
 
 
+def told(_: HttpRequest, **__: object) -> HttpResponse:
+    return HttpResponse(current().label)
+
+
+async def told_async(_: HttpRequest, **__: object) -> HttpResponse:
+    return HttpResponse(current().label)
+
+
 urlpatterns = [
     url("sync", sync_view),
     url("async", async_view),
     url("orm", async_orm_view),
+    url("", told),
+    url("carts/<int:id>", told),
+    url("async/carts/<int:id>", told_async),
+    url("shops/<slug:shop>/", include([url("carts/<path:rest>", told)])),
+    re_path(r"^users/(?P<id>\d+)$", told),
 ]
 
 
@@ -719,12 +737,87 @@ def test_a_view_under_asgi_ends_with_its_request(
     assert current() is background()
 
 
-def test_under_wsgi_the_middleware_costs_a_request_nothing() -> None:
-    from django.core.handlers.wsgi import WSGIHandler
-
-    handler: Any = WSGIHandler()
-    assert handler._middleware_chain.__name__ == "_get_response"
+def test_the_middleware_has_the_connections_follow() -> None:
     assert connections["default"].execute_wrappers == [execute_wrapper]
+
+
+# -- what a request is called --------------------------------------------------------
+
+
+def ask_wsgi(path: str) -> str:
+    from django.core.wsgi import get_wsgi_application
+
+    application = ContextWSGI(get_wsgi_application(), timeout=LONG)
+    with closing(Client(application).get(path)) as answer:
+        return answer.text
+
+
+def ask_asgi(path: str) -> str:
+    from django.core.asgi import get_asgi_application
+
+    application: Any = ContextASGI(get_asgi_application(), timeout=LONG)
+    with serve(application) as served:
+        return httpx.get(f"http://127.0.0.1:{served.port}{path}").text
+
+
+SERVED = pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+Ask = Callable[[str], str]
+
+
+class Early:
+    """A middleware with a context of its own, before there is a route."""
+
+    sync_capable, async_capable = True, False
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        with current().with_timeout(LONG, label=request.GET.get("label")):
+            return self._get_response(request)
+
+
+@SERVED
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("/carts/17", "GET /carts/{id}"),
+        ("/async/carts/17", "GET /async/carts/{id}"),
+        ("/shops/9/carts/a/b", "GET /shops/{shop}/carts/{rest}"),
+        ("/users/5", r"GET /^users/(?P<id>\d+)$"),
+        ("/", "GET /"),
+    ],
+)
+def test_a_request_is_called_by_its_route(ask: Ask, path: str, label: str) -> None:
+    assert ask(path) == label
+
+
+@SERVED
+def test_what_began_before_the_route_was_found_is_called_by_it(ask: Ask) -> None:
+    ours = "tether.ext.django.ContextMiddleware"
+    with override_settings(MIDDLEWARE=[ours, f"{__name__}.Early"]):
+        assert ask("/carts/17") == "GET /carts/{id}"
+        assert ask("/carts/17?label=mine") == "mine"
+
+
+@SERVED
+def test_a_path_without_a_route_is_no_name(ask: Ask) -> None:
+    registry = CollectorRegistry()
+    undo = instrument(registry, roots=1000)
+    ask("/wp-admin.php")
+    text = generate_latest(registry).decode()
+    undo()
+    assert 'tether_contexts_done_total{cause="left",root="GET"}' in text
+    assert "wp-admin" not in text
+
+
+def test_a_context_that_is_no_requests_keeps_its_name() -> None:
+    from django.core.wsgi import get_wsgi_application
+
+    with background().with_cancel(label="mine") as ctx:
+        with closing(Client(get_wsgi_application()).get("/carts/17")) as answer:
+            assert answer.text == "mine"
+    assert ctx.label == "mine"
 
 
 @pytest.mark.parametrize("using", ["default", "lite"])

@@ -132,10 +132,11 @@ def statements(
     """A span for each statement from now on; returns what switches it off again.
 
     For the functions of `tether.ext.sqlite`, `psycopg` and `asyncpg` that take a
-    statement, and for all that runs under a context on an engine of
-    `tether.ext.sqlalchemy` or a connection of `tether.ext.django`. A span is named by
-    the first word, as "SELECT", and noted as `note` does. `text=False` keeps what the
-    statement says out of it; its parameters are never there.
+    statement, for what code runs by itself on a connection inside `transaction()` or
+    `guard()` of `tether.ext.psycopg`, and for all that runs under a context on an
+    engine of `tether.ext.sqlalchemy` or a connection of `tether.ext.django`. A span is
+    named by the first word, as "SELECT", and noted as `note` does. `text=False` keeps
+    what the statement says out of it; its parameters are never there.
 
     Use it, or an instrumentation of the driver, and not both: each makes its spans.
     RuntimeError if it is on already.

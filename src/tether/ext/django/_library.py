@@ -10,14 +10,12 @@ except ModuleNotFoundError:
     ) from None
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.core.exceptions import MiddlewareNotUsed
 from django.db import DEFAULT_DB_ALIAS, Error, close_old_connections, connections
 from django.db.transaction import TransactionManagementError, atomic
 
 __all__ = [
     "DEFAULT_DB_ALIAS",
     "Error",
-    "MiddlewareNotUsed",
     "TransactionManagementError",
     "atomic",
     "close_old_connections",

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from tether import current
+from tether._current import Pending
+from tether._current import var as _current
 from tether._outlast import outlasting
+from tether._route import CONTEXT, name_by_route
 
 from ._connection import follow_all
 from ._library import (
-    MiddlewareNotUsed,
     close_old_connections,
     iscoroutinefunction,
     markcoroutinefunction,
@@ -26,24 +28,37 @@ class ContextMiddleware:
 
     The context is `current()`, which `ContextWSGI` and `ContextMiddleware` of tether's
     own integrations make, around the whole application. A statement, a wait for a
-    connection and a commit end with it.
+    connection and a commit end with it. It is named by the route of the request once
+    Django has found that: `GET /carts/{id}`.
 
-    Under WSGI it costs a request nothing: it tells the connections, and Django takes it
-    out of the chain. Under ASGI it sees to it that a request which was interrupted
-    gives its connections back, since Django itself may be interrupted before it does.
+    Under ASGI it also sees to it that a request which was interrupted gives its
+    connections back, since Django itself may be interrupted before it does.
     """
 
     sync_capable = async_capable = True
 
     def __init__(self, get_response: Callable[..., Any]) -> None:
         follow_all()
-        if not iscoroutinefunction(get_response):
-            raise MiddlewareNotUsed("the connections follow current() from now on")
         self._get_response = get_response
-        markcoroutinefunction(self)
+        self._in_tasks = iscoroutinefunction(get_response)
+        self.process_view: Callable[..., Any] = _routed
+        if self._in_tasks:
+            markcoroutinefunction(self)
+            self.process_view = _routed_async  # else it would cost a thread
 
-    async def __call__(self, request: object) -> Any:
-        """The response, as it comes."""
+    def __call__(self, request: Any) -> Any:
+        """The response, as it comes; to be awaited under ASGI."""
+        held = _current.get()
+        if isinstance(held, Pending):  # of a request under ASGI, and of nothing else
+            held._tether_context()  # so that it is made
+            request.META[CONTEXT] = held.scope
+        if self._in_tasks:
+            return self._answer_async(request)
+        response = self._get_response(request)
+        _answered(request)
+        return response
+
+    async def _answer_async(self, request: Any) -> Any:
         ctx = current()
         interrupted = False
         try:
@@ -52,5 +67,26 @@ class ContextMiddleware:
             interrupted = True
             raise
         finally:
+            _answered(request)
             if interrupted or ctx.done():
                 await outlasting(sync_to_async(close_old_connections)())
+
+
+def _routed(request: Any, *_: object) -> None:
+    _name(request, "/" + request.resolver_match.route)
+
+
+async def _routed_async(request: Any, *_: object) -> None:
+    _routed(request)
+
+
+def _answered(request: Any) -> None:
+    if request.resolver_match is None:
+        _name(request, None)
+
+
+def _name(request: Any, route: str | None) -> None:
+    scope = request.META.get(CONTEXT)
+    if scope is not None:
+        mount = request.META["SCRIPT_NAME"].rstrip("/")
+        name_by_route(scope, request.method, mount, route)

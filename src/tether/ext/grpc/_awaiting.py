@@ -10,7 +10,6 @@ from typing import Any, Generic, ParamSpec, TypeVar, final
 from tether import Context, Scope
 from tether._loops import call_soon
 
-from ._counting import NOBODY
 from ._library import grpc
 from ._outgoing import Outgoing
 
@@ -75,7 +74,7 @@ def begun(out: Outgoing) -> Any:
     rpc = out.send(out.method, lambda pairs: grpc.aio.Metadata(*pairs))
     if over is not None:
         rpc.add_done_callback(lambda _: over.cancel())
-    if out.counts is not NOBODY:
+    if out.watched:
         rpc.add_done_callback(lambda rpc: out.handled(_at_once(rpc.code())))
     return rpc
 
@@ -126,7 +125,7 @@ class AsyncResponses(Generic[R]):
         except StopAsyncIteration:
             self._stop()
             raise
-        out.counts.received()
+        out.received()
         return response
 
     async def aclose(self) -> None:

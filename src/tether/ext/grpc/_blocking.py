@@ -8,7 +8,6 @@ from typing import Any, Generic, ParamSpec, TypeVar, final
 from tether import Context
 from tether._loops import refuse_to_block
 
-from ._counting import NOBODY
 from ._library import grpc
 from ._outgoing import Outgoing
 
@@ -65,7 +64,7 @@ def begun(out: Outgoing) -> Any:
     if not isinstance(out.method, ONE):
         raise _wrong("call", "one response", out.method)
     future = out.send(out.method.future)
-    if out.counts is not NOBODY:
+    if out.watched:
         future.add_done_callback(lambda _: out.handled(future.code()))
     return future
 
@@ -98,7 +97,7 @@ class Responses(Generic[R]):
         self._out = out
         self._rpc = rpc
         self._stop = out.ctx.after_func(rpc.cancel)
-        if out.counts is not NOBODY:
+        if out.watched:
             rpc.add_done_callback(lambda _: out.handled(rpc.code()))
 
     def __iter__(self) -> Iterator[R]:
@@ -117,7 +116,7 @@ class Responses(Generic[R]):
         except StopIteration:
             self._stop()
             raise
-        self._out.counts.received()
+        self._out.received()
         return response
 
     def close(self) -> None:

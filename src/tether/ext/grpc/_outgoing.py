@@ -12,7 +12,7 @@ from collections.abc import (
 )
 from typing import Any, TypeAlias, final
 
-from tether import Context, DeadlineExceeded
+from tether import Canceled, Context, DeadlineExceeded, _watching
 from tether._calls import instead_of
 from tether._clock import INF
 from tether._errors import NOT_A_CONTEXT
@@ -25,6 +25,10 @@ from ._methods import Followed
 # With the time that is left, although gRPC sends it too: that rounds it up by as much
 # as 1 %, so that a chain of services would win time at each hop.
 OUTBOUND = Outbound()
+
+# Codes of a call that was cut, and of one that has reached nobody. All others answer.
+CUT = grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED
+NO_ANSWER = grpc.StatusCode.UNAVAILABLE
 
 # By how much gRPC's timer may be ahead of ours, in seconds.
 SLACK = 0.02
@@ -40,7 +44,7 @@ class Outgoing:
     """
 
     __slots__ = (
-        *("_limited", "_metadata", "_more", "_reads", "_timeout"),
+        *("_limited", "_metadata", "_more", "_reads", "_timeout", "_told"),
         *("_writes", "counts", "ctx", "method", "request"),
     )
 
@@ -57,6 +61,7 @@ class Outgoing:
         self.ctx = ctx
         self.method = method
         self.counts: Counts = NOBODY
+        self._told: Callable[[BaseException | None], None] | None = None
         self._reads = self._writes = False
         self._take(*args, **kwargs)
         if isinstance(method, Followed):
@@ -92,6 +97,8 @@ class Outgoing:
         metadata: Callable[[list[Any]], Any] = list,
     ) -> Any:
         """Call `start`, a way to begin a call of the method."""
+        if _watching.hop is not None:
+            self._told = _watching.hop(self.ctx, _path_of(self.method), "")
         return start(
             self.request if self.counts is NOBODY else self._counted(self.request),
             timeout=self._timeout,
@@ -108,8 +115,22 @@ class Outgoing:
         # gRPC's channels of tasks take no request at all for one that is to be written.
         return None if request is None else _sent(self.counts, request)
 
+    @property
+    def watched(self) -> bool:
+        """Whether anybody wants to hear of what comes: `received` and `handled`."""
+        return self.counts is not NOBODY or self._told is not None
+
+    def received(self) -> None:
+        """Count a response of a stream; with the first one the answer begins."""
+        self.counts.received()
+        self._answer(None)
+
     def handled(self, code: grpc.StatusCode) -> None:
         """Count it, with the code that whoever has called is told."""
+        if code in CUT:
+            self._answer(self.ctx.err() or Canceled())
+        else:
+            self._answer(grpc.RpcError() if code is NO_ANSWER else None)
         if code is grpc.StatusCode.OK and not self._writes:
             self.counts.received()
         if code is grpc.StatusCode.CANCELLED and isinstance(
@@ -117,6 +138,12 @@ class Outgoing:
         ):
             code = grpc.StatusCode.DEADLINE_EXCEEDED
         self.counts.handled(code)
+
+    def _answer(self, exc: BaseException | None) -> None:
+        """The answer begins, or what comes instead of it; the first time counts."""
+        told, self._told = self._told, None
+        if told is not None:
+            told(exc)
 
     def slack(self, exc: BaseException) -> float | None:
         """How long the context may yet take to end for the same reason as the call.
@@ -132,6 +159,16 @@ class Outgoing:
     def translate(self, exc: BaseException) -> None:
         """Raise the context's error from that of a call, if it is over."""
         instead_of(exc, self.ctx)
+
+
+def _path_of(method: Any) -> str:
+    """The path of a method of a stub: what its server calls the work, too.
+
+    Private in gRPC (1.66 to 1.85), and all that it has: the target of a channel of
+    tasks is nowhere to be read.
+    """
+    path = getattr(method, "_method", "")
+    return path.decode() if isinstance(path, bytes) else str(path)
 
 
 def _sent(counts: Counts, requests: Iterable[Any]) -> Iterator[Any]:

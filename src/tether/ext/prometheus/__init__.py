@@ -25,17 +25,18 @@
     parent               something above it ended; that one counts for itself
     dropped              it was never ended: a `ResourceWarning` says where it was made
 
-A `hop` is a method and a host, as "GET users:8080", and what is usual there is the
-median of the latest hundred calls, until the answer begins. A call that begins with
-less is there because somebody above has used up the time: the logger `tether` says so
-once a minute for each hop.
+A `hop` is a method and a host, as "GET users:8080", or a method of gRPC, as
+"/shop.Stock/Get", and what is usual there is the median of the latest hundred calls,
+until the answer begins: the head of a response, the first message of a stream. A call
+that begins with less is there because somebody above has used up the time: the logger
+`tether` says so once a minute for each hop.
 
 Each scope costs a weak reference and a count while it is on, and two looks at a name
 when it is off. The rest is worked out when somebody scrapes. `root` is the label of the
 work: for a request its route, where the framework tells it (Starlette, FastAPI,
-Litestar), else its path. Only the first `roots` labels, and as many hops, get a series
-of their own; the other labels share "other", so that one which is made of an id does
-not fill the server's memory.
+Litestar, Flask, Django), else its path. Only the first `roots` labels, and as many
+hops, get a series of their own; the other labels share "other", so that one which is
+made of an id does not fill the server's memory.
 
 In the multi-process mode of prometheus-client (PROMETHEUS_MULTIPROC_DIR) the counters
 of calls and of work are added up over the processes. What is told of contexts and tasks

@@ -32,7 +32,7 @@ _SHORT = (
 
 @final
 class Hops:
-    """All of them, by method and host."""
+    """All of them, by method and host; those of gRPC by their method alone."""
 
     def __init__(self, most: int, cascade: Counter) -> None:
         self._names = Names(most)
@@ -43,7 +43,7 @@ class Hops:
         self, ctx: Context, method: str, url: object
     ) -> Callable[[BaseException | None], None]:
         """A call begins. See `_watching.hop`."""
-        name = self._names.of(f"{method} {_host(url)}")
+        name = self._names.of(f"{method} {_host(url)}".rstrip())
         if name == OTHER:
             return _nobody  # many hops in one have no usual time
         hop = self._hops.get(name)

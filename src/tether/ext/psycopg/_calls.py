@@ -21,6 +21,7 @@ from ._library import (
     check_async,
 )
 from ._pool import lent, lent_async
+from ._spans import no_spans
 from ._transaction import in_task, in_thread
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def _call(
 ) -> T:
     with statement(ctx, "postgresql", sql), lent(ctx, source) as conn:
         if conn is source or conn.autocommit:
-            with stopping(ctx, Psycopg(conn)):
+            with stopping(ctx, Psycopg(conn)), no_spans(conn):
                 return ask(conn)
-        with in_thread(ctx, conn):
+        with in_thread(ctx, conn), no_spans(conn):
             return ask(conn)
 
 
@@ -122,9 +123,11 @@ async def _call_async(
         async with lent_async(scope, source, alone=True) as conn:
             if conn is source or conn.autocommit:
                 async with stopping(scope, Psycopg(conn)):
-                    return await ask(conn)
+                    with no_spans(conn):
+                        return await ask(conn)
             async with in_task(scope, conn, alone=True):
-                return await ask(conn)
+                with no_spans(conn):
+                    return await ask(conn)
 
     # psycopg would cancel the statement by itself, and lose the connection if it is
     # interrupted a second time.

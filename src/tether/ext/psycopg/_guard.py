@@ -18,6 +18,7 @@ from tether._postgres import Psycopg
 from tether._stopping import stopping
 
 from ._library import R, context_, is_async, psycopg
+from ._spans import spans
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Connection
@@ -54,7 +55,7 @@ def guard(
 def guarded(ctx: Context, conn: Connection[R]) -> Iterator[Connection[R]]:
     """The block in a thread."""
     refuse_to_block("guard", "async with guard(ctx, conn), for an AsyncConnection")
-    with stopping(ctx, Psycopg(conn)):
+    with stopping(ctx, Psycopg(conn)), spans(ctx, conn):
         yield conn
 
 
@@ -66,7 +67,8 @@ async def guarded_async(
     key = conn.pgconn.get_cancel()
     try:
         async with stopping(ctx, Psycopg(conn), interrupt=True):
-            yield conn
+            with spans(ctx, conn):
+                yield conn
     except BaseException:
         if conn.closed:
             # psycopg asks the server before it passes a cancel on, but one more cancel

@@ -5,13 +5,14 @@
 
 In a view `tether.current()` is the request's scope, and still is while the server goes
 through a streamed response. It begins with what the caller has left and with its id, as
-`tether.wire` reads them, and the response carries that id.
+`tether.wire` reads them, and the response carries that id. It is named by the path, and
+once Flask or Django (by `tether.ext.django`) has found the route by that.
 
 A view runs in a thread, where nothing can be interrupted from outside: what ends is
 whatever was given the context.
 
 `_request` is what happens during one request, `_sockets` how its client is watched,
-`_frameworks` why Flask and Django do not log its end as a crash.
+`_frameworks` what Flask and Django tell: a route, an end that looks like a crash.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from tether import Context, ContextError, Scope, background
 from tether._current import var as current
 from tether._keys import wired
+from tether._route import CONTEXT
 from tether.wire import ACCEPTED, Arrived, Inbound
 
 from ._frameworks import listen
-from ._request import OUTER, Body, Request, turn_away
+from ._request import Body, Request, turn_away
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -79,7 +81,7 @@ class ContextWSGI:
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """What the server calls."""
-        above = environ.get(OUTER)
+        above = environ.get(CONTEXT)
         if above is None:
             arrived = self._arrived(environ)
             ident = arrived.request_id

@@ -1,6 +1,8 @@
-"""Learns of the exceptions that Flask and Django make a 500 of, and log as crashes.
+"""What Flask and Django tell of a request.
 
-Both tell who asks before they do. Neither is loaded for it: who uses one has it.
+Flask, which route it has found, when nothing of the application has run. Both, which
+exception they make a 500 of, before they log it as a crash. Neither is loaded for it:
+who uses one has it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import sys
 from typing import final
 
 from tether import Context, ContextError
+from tether._route import CONTEXT, name_by_route
 
 
 @final
@@ -35,6 +38,17 @@ def listen() -> None:
             module.got_request_exception.connect(_crashed)
             if name.startswith("django"):
                 logging.getLogger("django.request").addFilter(_is_a_crash)
+            else:
+                module.request_started.connect(_routed)
+
+
+def _routed(_: object, **__: object) -> None:
+    request = sys.modules["flask"].request
+    scope = request.environ.get(CONTEXT)
+    if scope is not None:
+        rule = request.url_rule
+        route = None if rule is None else rule.rule
+        name_by_route(scope, request.method, request.root_path, route)
 
 
 def _crashed(sender: object = None, **_: object) -> None:

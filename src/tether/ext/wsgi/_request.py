@@ -41,6 +41,7 @@ from tether import (
 from tether._clock import INF
 from tether._current import Pending
 from tether._current import var as current
+from tether._route import CONTEXT
 from tether._timers import threads as timers
 
 from . import _sockets
@@ -54,8 +55,6 @@ Headers: TypeAlias = list[tuple[str, str]]
 # A request that ends sooner is not watched. The look is once in as much time, so
 # watching begins after one to two of it; and as often is asked where nothing tells.
 QUICK = 0.015
-# In the environment: the context that a ContextWSGI inside another derives from.
-OUTER = "tether.context"
 NAME = "x-request-id"
 TOO_LATE = "504 Gateway Timeout", b"The request took too long.\n"
 
@@ -101,7 +100,7 @@ class Request:
         self._above = above
         self._environ = environ
         self._server_start = start_response
-        environ[OUTER] = ctx
+        environ[CONTEXT] = ctx
         crashes[ctx] = None
         if above is None:  # else the one outside is watched
             _lookout.add(self)
@@ -216,7 +215,7 @@ class Request:
 
     def _leave(self) -> None:
         crashes.pop(self.ctx, None)
-        self._environ[OUTER] = self._above
+        self._environ[CONTEXT] = self._above
         self.ctx.__exit__(None, None, None)
 
 

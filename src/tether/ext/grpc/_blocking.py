@@ -9,6 +9,7 @@ from tether import Context
 from tether._loops import refuse_to_block
 
 from ._counting import NOBODY
+from ._generated import Generated
 from ._library import grpc
 from ._outgoing import Outgoing
 
@@ -84,7 +85,8 @@ def stream(
     out = Outgoing(ctx, method, args, kwargs)
     if not isinstance(out.method, MANY):
         raise _wrong("stream", "a stream of responses", out.method)
-    return Responses(out, out.send(out.method))
+    rpc = out.send(out.method)
+    return Responses(out, rpc if hasattr(rpc, "cancel") else Generated(rpc))
 
 
 @final

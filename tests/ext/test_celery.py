@@ -155,6 +155,19 @@ def test_a_retry_has_no_more_time_than_there_was(log: Path) -> None:
     assert max(left) <= 30.0
 
 
+def test_a_retry_of_a_task_whose_time_is_over_is_refused(log: Path) -> None:
+    with background().with_timeout(PATIENCE) as patience:
+        with patience.with_timeout(0.5) as ctx:
+            result = celery.send(ctx, work.again_at_the_end, str(log))
+        with pytest.raises(DeadlineExceeded):
+            celery.wait(patience, result)
+    assert count(log, "started") <= 1  # none, if the workers are late
+
+
+def test_a_retry_out_of_a_budget_has_the_time_of_the_task() -> None:
+    assert ask(work.again_out_of_a_budget) == 1
+
+
 @pytest.mark.parametrize("task", [work.wait, work.wait_tracked])
 def test_a_call_whose_context_ends_is_canceled_over_there(log: Path, task: Any) -> None:
     with background().with_cancel() as ctx:

@@ -98,7 +98,7 @@ def again_out_of_a_budget(self: ContextTask) -> int:
         budget.wait()
         if not self.request.retries:
             raise self.retry(countdown=0)
-    return self.request.retries
+    return int(self.request.retries)
 
 
 @app.task

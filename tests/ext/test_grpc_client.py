@@ -328,8 +328,7 @@ class Generating(grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInter
         self.asked.append(ASKING.get())
         token = ASKING.set("the interceptor")
         try:
-            for response in continuation(client_call_details, request):
-                yield response
+            yield from continuation(client_call_details, request)
         finally:
             ASKING.reset(token)
 
@@ -366,8 +365,13 @@ def test_who_waits_for_the_generator_of_an_interceptor_is_told_of_the_end(
     channel = grpc.intercept_channel(patient.channel, Generating())
     patient.channel = follow(channel, metrics=registry)
     requests = Requests()
+
+    def cancel_once_begun() -> None:
+        ends.begun.get(timeout=PATIENCE)
+        ctx.cancel()
+
     with background().with_cancel() as ctx:
-        start(lambda: ends.begun.get(timeout=PATIENCE) and ctx.cancel())
+        start(cancel_once_begun)
         with pytest.raises(Canceled) as caught:
             way(ctx, patient, kind, _endless(kind, requests))
     assert isinstance(caught.value.__cause__, grpc.FutureCancelledError)
@@ -379,9 +383,8 @@ def test_a_generator_of_an_interceptor_that_is_left_early_is_closed(
     patient: Served, ends: Ends
 ) -> None:
     channel = grpc.intercept_channel(patient.channel, Generating())
-    responses = stream(
-        background(), channel.unary_stream("/shop.Stock/unary_stream"), b"one"
-    )
+    method: Any = channel.unary_stream("/shop.Stock/unary_stream")
+    responses: Any = stream(background(), method, b"one")
     assert next(responses) == b"first"
     ends.begun.get(timeout=PATIENCE)
     responses.close()
@@ -393,7 +396,7 @@ def test_a_generator_of_an_interceptor_that_is_left_early_is_closed(
 
 def test_an_error_comes_through_the_generator_of_an_interceptor(quick: Served) -> None:
     channel = grpc.intercept_channel(quick.channel, Generating())
-    nowhere = channel.unary_stream("/shop.Stock/Nowhere")
+    nowhere: Any = channel.unary_stream("/shop.Stock/Nowhere")
     with pytest.raises(grpc.RpcError) as caught:
         next(stream(background(), nowhere, b"one"))
     assert isinstance(caught.value, grpc.Call)
@@ -715,7 +718,7 @@ def test_a_call_that_could_not_be_sent_is_counted_as_complete(quick: Served) -> 
     registry = CollectorRegistry()
     channel = follow(quick.channel, metrics=registry)
     path = "/shop.Stock/unary_unary"
-    get = channel.unary_unary(path, request_serializer=lambda _: bytes([256]))
+    get: Any = channel.unary_unary(path, request_serializer=lambda _: bytes([256]))
     with pytest.raises(grpc.RpcError):
         get(b"one")
     until_handled(registry, "Internal", "unary_unary")

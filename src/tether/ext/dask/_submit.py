@@ -151,8 +151,8 @@ def _known(arg: object) -> object:
     """What Dask knows: for a call, its future; also where Dask looks for those."""
     if isinstance(arg, Call):
         return arg.future
-    if type(arg) in {list, tuple, set}:
-        return type(arg)(_known(one) for one in arg)  # type: ignore[attr-defined]
     if type(arg) is dict:
         return {key: _known(value) for key, value in arg.items()}
+    if type(arg) is list or type(arg) is tuple or type(arg) is set:
+        return type(arg)(_known(one) for one in arg)
     return arg

@@ -394,6 +394,35 @@ def test_a_generator_of_an_interceptor_that_is_left_early_is_closed(
         next(responses)
 
 
+class Waiting(grpc.UnaryUnaryClientInterceptor):
+    """As who logs how a call has ended."""
+
+    def intercept_unary_unary(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
+        response = continuation(client_call_details, request)
+        response.code()
+        return response
+
+
+def test_a_followed_channel_inside_of_interceptors_ends_what_they_wait_for(
+    patient: Served, ends: Ends
+) -> None:
+    channel = grpc.intercept_channel(follow(patient.channel), Waiting())
+    get: Any = channel.unary_unary("/shop.Stock/unary_unary")
+
+    def cancel_once_begun() -> None:
+        ends.begun.get(timeout=PATIENCE)
+        ctx.cancel()
+
+    with background().with_cancel() as ctx:
+        start(cancel_once_begun)
+        with pytest.raises(Canceled):
+            get(b"one", timeout=PATIENCE)
+    error, _ = ends.ended.get(timeout=PATIENCE)
+    assert isinstance(error, Canceled)
+
+
 def test_an_error_comes_through_the_generator_of_an_interceptor(quick: Served) -> None:
     channel = grpc.intercept_channel(quick.channel, Generating())
     nowhere: Any = channel.unary_stream("/shop.Stock/Nowhere")

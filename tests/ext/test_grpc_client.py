@@ -250,6 +250,22 @@ def test_a_stream_that_is_left_early_is_canceled(patient: Served, ends: Ends) ->
         assert not ctx.done()
 
 
+def test_a_stream_does_not_keep_its_request(patient: Served) -> None:
+    class Big:
+        pass
+
+    request = Big()
+    known = ref(request)
+    path = "/shop.Stock/unary_stream"
+    method: Any = patient.channel.unary_stream(path, request_serializer=lambda _: b"")
+    with without_collector():
+        responses: Any = stream(background(), method, request)
+        del request
+        next(responses)
+        assert known() is None
+    responses.close()
+
+
 def test_a_stream_is_canceled_on_the_wire_although_nobody_reads_it(
     patient: Served, ends: Ends
 ) -> None:

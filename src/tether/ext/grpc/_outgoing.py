@@ -107,10 +107,11 @@ class Outgoing:
         metadata: Callable[[list[Any]], Any] = list,
     ) -> Any:
         """Call `start`, a way to begin a call of the method."""
-        request = () if self.request is _MISSING else (self._counted(self.request),)
+        # Taken out: a stream of responses may last, and need not keep its request.
+        request, self.request = self.request, _MISSING
         try:
             return start(
-                *request,
+                *(() if request is _MISSING else (self._counted(request),)),
                 timeout=self._timeout,
                 metadata=metadata(self._metadata),
                 **self._more,

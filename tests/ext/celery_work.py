@@ -85,6 +85,22 @@ def again(self: ContextTask, log: str) -> None:
     raise self.retry(countdown=0)
 
 
+@app.task(bind=True, max_retries=5)
+def again_at_the_end(self: ContextTask, log: str) -> None:
+    note(log, "started")
+    current().wait()
+    raise self.retry(countdown=0)
+
+
+@app.task(bind=True, max_retries=5)
+def again_out_of_a_budget(self: ContextTask) -> int:
+    with current().with_timeout(0.001) as budget:
+        budget.wait()
+        if not self.request.retries:
+            raise self.retry(countdown=0)
+    return int(self.request.retries)
+
+
 @app.task
 def query(url: str, sql: str) -> None:
     import psycopg as driver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 from tests.ext.notes import note
 from tether import Context, current
@@ -41,6 +42,25 @@ async def tell_in_a_task(
 
 def double(ctx: Context, number: int) -> int:
     return 2 * number
+
+
+def total(ctx: Context, numbers: Any) -> int:
+    """Of all numbers in lists, tuples, sets and the values of dicts."""
+    if isinstance(numbers, int):
+        return numbers
+    those = numbers.values() if isinstance(numbers, dict) else numbers
+    return sum(total(ctx, one) for one in those)
+
+
+class Shy:
+    """What Dask can take no hash of."""
+
+    def __dask_tokenize__(self) -> None:
+        raise RuntimeError("it has none")
+
+
+def kind(ctx: Context, thing: object) -> str:
+    return type(thing).__name__
 
 
 def trace(ctx: Context) -> int:

@@ -22,7 +22,7 @@ from tests.ext import redis_server
 from tests.ext.celery_workers import Workers
 from tests.ext.notes import PATIENCE, count, notes, until
 from tests.ext.watching import Watch, mark
-from tether import Canceled, DeadlineExceeded, background, to_thread
+from tether import Canceled, DeadlineExceeded, background, current, to_thread
 from tether.ext import celery
 from tether.wire import DEADLINE, REQUEST_ID, TIMEOUT
 
@@ -155,6 +155,19 @@ def test_a_retry_has_no_more_time_than_there_was(log: Path) -> None:
     assert max(left) <= 30.0
 
 
+def test_a_retry_of_a_task_whose_time_is_over_is_refused(log: Path) -> None:
+    with background().with_timeout(PATIENCE) as patience:
+        with patience.with_timeout(0.5) as ctx:
+            result = celery.send(ctx, work.again_at_the_end, str(log))
+        with pytest.raises(DeadlineExceeded):
+            celery.wait(patience, result)
+    assert count(log, "started") <= 1  # none, if the workers are late
+
+
+def test_a_retry_out_of_a_budget_has_the_time_of_the_task() -> None:
+    assert ask(work.again_out_of_a_budget) == 1
+
+
 @pytest.mark.parametrize("task", [work.wait, work.wait_tracked])
 def test_a_call_whose_context_ends_is_canceled_over_there(log: Path, task: Any) -> None:
     with background().with_cancel() as ctx:
@@ -260,6 +273,45 @@ def test_a_task_that_is_called_here_runs_under_the_context_of_its_caller() -> No
         assert ctx.err() is None
 
 
+@pytest.fixture
+def eager() -> Iterator[Any]:
+    """An application that calls its tasks when they are sent."""
+    app = Celery("eager", task_cls=celery.ContextTask, set_as_current=False)
+    app.conf.task_always_eager = True
+    yield app
+    app.close()
+
+
+def test_a_task_that_is_sent_eagerly_runs_under_the_context_it_is_sent_with(
+    eager: Celery,
+) -> None:
+    @eager.task
+    def told() -> tuple[str | None, bool]:
+        return current().value(REQUEST_ID), current().deadline is None
+
+    with background().with_value(REQUEST_ID, "r-1").with_timeout(PATIENCE) as ctx:
+        other = ctx.with_value(REQUEST_ID, "r-2")
+        assert celery.call(other, told) == ("r-2", False)
+        assert celery.call(other.without_cancel(), told) == ("r-2", True)
+        assert celery.send(other, told.s()).get() == ("r-2", False)
+        assert told.delay().get() == ("r-1", False)
+
+
+def test_there_is_nothing_to_cancel_of_a_task_that_was_called_eagerly(
+    eager: Celery, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @eager.task
+    def end_it() -> str:
+        ctx.cancel()
+        return "done"
+
+    with background().with_cancel() as ctx:
+        with pytest.raises(Canceled):
+            celery.call(ctx, end_it)
+        celery.cancel(end_it.delay())
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_what_is_over_or_wrong_is_not_sent(log: Path) -> None:
     wrong: Any = None
     with background().with_cancel() as ctx:
@@ -275,6 +327,9 @@ def test_what_is_over_or_wrong_is_not_sent(log: Path) -> None:
             celery.send(background(), plain)
     with pytest.raises(TypeError, match="one by one"):
         celery.send(background(), work.double.s(1) | work.double.s())
+    several: Any = [celery.send(background(), work.double, 1)]
+    with pytest.raises(TypeError, match=r"one by one.*cancel\(\*results\)"):
+        celery.cancel(several)
     celery.cancel()
     assert works()
     assert not notes(log)

@@ -104,6 +104,29 @@ def test_the_result_of_a_call_is_an_argument_of_another(client: Client) -> None:
     assert dask.submit(ctx, client, work.double, second.future).result() == 32
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda a, b: [a, b],
+        lambda a, b: {a, b},
+        lambda a, b: {"a": a, "b": b},
+        lambda a, b: [(a, 0), {"b": [b]}],
+    ],
+    ids=["list", "set", "dict", "nested"],
+)
+def test_the_results_of_calls_in_collections_are_arguments_too(
+    client: Client, around: Callable[..., object]
+) -> None:
+    ctx = background()
+    calls = dask.map(ctx, client, work.double, [1, 2])
+    assert dask.submit(ctx, client, work.total, around(*calls)).result() == 6
+
+
+def test_an_argument_needs_no_hash(client: Client) -> None:
+    call = dask.submit(background(), client, work.kind, work.Shy())
+    assert call.result() == "Shy"
+
+
 def test_results_are_gathered_in_order(client: Client) -> None:
     ctx = background()
     assert dask.gather(ctx, dask.map(ctx, client, work.double, [3, 1])) == [6, 2]
@@ -370,3 +393,7 @@ def test_what_is_wrong_is_refused(client: Client) -> None:
         _ = dask.submit(background(), wrong, work.double, 1)
     with pytest.raises(TypeError, match="takes a function"):
         dask.map(background(), client, wrong, [1])
+    with pytest.raises(TypeError, match="gather takes calls"):
+        dask.gather(background(), [wrong])
+    with pytest.raises(TypeError, match=r"no option 'number'.*functools\.partial"):
+        _ = dask.submit(background(), client, work.double, number=1)

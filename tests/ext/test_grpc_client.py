@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, closing
+from contextvars import ContextVar
 from typing import Any, TypeVar
 from weakref import ref
 
@@ -16,6 +17,7 @@ import grpc.aio
 import pytest
 from prometheus_client import CollectorRegistry
 
+from tests.core.support import start
 from tests.ext.grpc_serving import (
     DEADLINES,
     FLAVORS,
@@ -248,6 +250,22 @@ def test_a_stream_that_is_left_early_is_canceled(patient: Served, ends: Ends) ->
         assert not ctx.done()
 
 
+def test_a_stream_does_not_keep_its_request(patient: Served) -> None:
+    class Big:
+        pass
+
+    request = Big()
+    known = ref(request)
+    path = "/shop.Stock/unary_stream"
+    method: Any = patient.channel.unary_stream(path, request_serializer=lambda _: b"")
+    with without_collector():
+        responses: Any = stream(background(), method, request)
+        del request
+        next(responses)
+        assert known() is None
+    responses.close()
+
+
 def test_a_stream_is_canceled_on_the_wire_although_nobody_reads_it(
     patient: Served, ends: Ends
 ) -> None:
@@ -285,6 +303,149 @@ def test_a_followed_channel_is_a_channel(quick: Served) -> None:
         response, rpc = method.with_call(b"", timeout=PATIENCE)
         assert response == b"whole"
         assert rpc.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arguments_by_position_and_by_name_are_what_they_are_for_grpc(
+    quick: Served, kind: str
+) -> None:
+    method = getattr(follow(quick.channel), kind)(f"/shop.Stock/{kind}")
+    name = "request_iterator" if kind.startswith("stream") else "request"
+    options: list[Any] = [PATIENCE, (), None, True, grpc.Compression.Gzip]
+    with background().with_timeout(PATIENCE):
+        calls = [
+            method(argument(kind), *options),
+            method(**{name: argument(kind)}),
+        ]
+        answers = [answer if kind in ONE else [*answer] for answer in calls]
+    assert answers == [b"whole" if kind in ONE else [b"whole"] * 2] * 2
+
+
+def test_a_call_without_a_request_is_refused_as_by_grpc(quick: Served) -> None:
+    get: Any = quick.method("unary_unary")
+    with pytest.raises(TypeError, match="request"):
+        call(background(), get)
+
+
+# -- interceptors that make a generator of the responses -------------------------------
+
+ASKING: ContextVar[str] = ContextVar("asking", default="nobody")
+
+
+class Generating(grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
+    """As OpenTelemetry's does, with a variable that is set while it lasts."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def intercept_unary_stream(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
+        self.asked.append(ASKING.get())
+        token = ASKING.set("the interceptor")
+        try:
+            yield from continuation(client_call_details, request)
+        finally:
+            ASKING.reset(token)
+
+    def intercept_stream_stream(
+        self, continuation: Any, client_call_details: Any, request_iterator: Any
+    ) -> Any:
+        return self.intercept_unary_stream(
+            continuation, client_call_details, request_iterator
+        )
+
+
+@pytest.mark.parametrize("kind", ["unary_stream", "stream_stream"])
+@WAYS
+def test_responses_come_through_the_generator_of_an_interceptor(
+    quick: Served, way: Way, kind: str
+) -> None:
+    generating, registry = Generating(), CollectorRegistry()
+    channel = grpc.intercept_channel(quick.channel, generating)
+    quick.channel = follow(channel, metrics=registry)
+    token = ASKING.set("the caller")
+    with background().with_timeout(PATIENCE) as ctx:
+        assert way(ctx, quick, kind, argument(kind)) == [b"whole", b"whole"]
+    ASKING.reset(token)
+    assert generating.asked == ["the caller"]
+    until_handled(registry, "OK", kind)
+
+
+@pytest.mark.parametrize("kind", ["unary_stream", "stream_stream"])
+@WAYS
+def test_who_waits_for_the_generator_of_an_interceptor_is_told_of_the_end(
+    patient: Served, ends: Ends, way: Way, kind: str
+) -> None:
+    registry = CollectorRegistry()
+    channel = grpc.intercept_channel(patient.channel, Generating())
+    patient.channel = follow(channel, metrics=registry)
+    requests = Requests()
+
+    def cancel_once_begun() -> None:
+        ends.begun.get(timeout=PATIENCE)
+        ctx.cancel()
+
+    with background().with_cancel() as ctx:
+        start(cancel_once_begun)
+        with pytest.raises(Canceled) as caught:
+            way(ctx, patient, kind, _endless(kind, requests))
+    assert isinstance(caught.value.__cause__, grpc.FutureCancelledError)
+    until_handled(registry, "Canceled", kind)
+    requests.close()
+
+
+def test_a_generator_of_an_interceptor_that_is_left_early_is_closed(
+    patient: Served, ends: Ends
+) -> None:
+    channel = grpc.intercept_channel(patient.channel, Generating())
+    method: Any = channel.unary_stream("/shop.Stock/unary_stream")
+    responses: Any = stream(background(), method, b"one")
+    assert next(responses) == b"first"
+    ends.begun.get(timeout=PATIENCE)
+    responses.close()
+    error, _ = ends.ended.get(timeout=PATIENCE)
+    assert isinstance(error, Canceled)
+    with pytest.raises(grpc.FutureCancelledError):
+        next(responses)
+
+
+class Waiting(grpc.UnaryUnaryClientInterceptor):
+    """As who logs how a call has ended."""
+
+    def intercept_unary_unary(
+        self, continuation: Any, client_call_details: Any, request: Any
+    ) -> Any:
+        response = continuation(client_call_details, request)
+        response.code()
+        return response
+
+
+def test_a_followed_channel_inside_of_interceptors_ends_what_they_wait_for(
+    patient: Served, ends: Ends
+) -> None:
+    channel = grpc.intercept_channel(follow(patient.channel), Waiting())
+    get: Any = channel.unary_unary("/shop.Stock/unary_unary")
+
+    def cancel_once_begun() -> None:
+        ends.begun.get(timeout=PATIENCE)
+        ctx.cancel()
+
+    with background().with_cancel() as ctx:
+        start(cancel_once_begun)
+        with pytest.raises(Canceled):
+            get(b"one", timeout=PATIENCE)
+    error, _ = ends.ended.get(timeout=PATIENCE)
+    assert isinstance(error, Canceled)
+
+
+def test_an_error_comes_through_the_generator_of_an_interceptor(quick: Served) -> None:
+    channel = grpc.intercept_channel(quick.channel, Generating())
+    nowhere: Any = channel.unary_stream("/shop.Stock/Nowhere")
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stream(background(), nowhere, b"one"))
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_what_is_no_method_or_context_is_refused(quick: Served) -> None:
@@ -596,6 +757,20 @@ def test_the_calls_of_a_followed_channel_are_counted(
         until_handled(registry, "DeadlineExceeded", kind)
     left = "grpc_client_deadline_left_seconds_count", KINDS[0], "shop.Stock", "unary"
     assert samples(registry)[left] == 2
+
+
+def test_a_call_that_could_not_be_sent_is_counted_as_complete(quick: Served) -> None:
+    registry = CollectorRegistry()
+    channel = follow(quick.channel, metrics=registry)
+    path = "/shop.Stock/unary_unary"
+    get: Any = channel.unary_unary(path, request_serializer=lambda _: bytes([256]))
+    with pytest.raises(grpc.RpcError):
+        get(b"one")
+    until_handled(registry, "Internal", "unary_unary")
+    wrong: dict[str, Any] = {"no_such_option": 1}
+    with pytest.raises(TypeError, match="no_such_option"):
+        get(b"one", **wrong)
+    until_handled(registry, "Unknown", "unary_unary")
 
 
 @TASK_WAYS

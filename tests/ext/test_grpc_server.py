@@ -470,6 +470,38 @@ def test_a_thread_that_sends_to_a_client_who_does_not_read_is_free_when_time_is_
             list(rpc)
 
 
+@pytest.mark.parametrize("writes", [True, False])
+def test_a_handler_of_a_task_that_sends_to_a_client_who_does_not_read_ends_in_time(
+    writes: bool,
+) -> None:
+    ended: queue.Queue[BaseException | None] = queue.Queue()
+
+    async def write(_: object, sc: Any) -> None:
+        ctx = current()
+        try:
+            while True:
+                await sc.write(b"x" * 100_000)
+        finally:
+            ended.put(ctx.err())
+
+    async def pour(_: object, sc: Any) -> AsyncIterator[bytes]:
+        ctx = current()
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            ended.put(ctx.err())
+
+    handler: Any = grpc.unary_stream_rpc_method_handler(write if writes else pour)
+    with serving("tasks", {"Pour": handler}, timeout=0.2) as served:
+        rpc = served.method("Pour", "unary_stream")(b"")
+        next(rpc)
+        assert isinstance(ended.get(timeout=PATIENCE), DeadlineExceeded)
+        with pytest.raises(grpc.RpcError):
+            list(rpc)  # which finds the status now
+        assert rpc.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 def test_a_handler_is_interrupted_once_though_grpc_cancels_it_too(ends: Ends) -> None:
     cleaned: queue.Queue[str] = queue.Queue()
 

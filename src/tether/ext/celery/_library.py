@@ -4,7 +4,7 @@ try:
     from celery import Signature, Task, signals
     from celery.backends.base import DisabledBackend
     from celery.exceptions import Ignore
-    from celery.result import AsyncResult
+    from celery.result import AsyncResult, EagerResult
     from celery.states import REVOKED
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
@@ -15,6 +15,7 @@ __all__ = [
     "REVOKED",
     "AsyncResult",
     "DisabledBackend",
+    "EagerResult",
     "Ignore",
     "Signature",
     "Task",

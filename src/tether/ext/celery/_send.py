@@ -8,7 +8,7 @@ from tether._errors import NOT_A_CONTEXT
 from tether._loops import refuse_to_block
 from tether._message import written
 
-from ._library import AsyncResult, Signature, Task
+from ._library import AsyncResult, EagerResult, Signature, Task
 from ._task import ContextTask
 
 
@@ -32,7 +32,9 @@ def send(
     ctx.check()
     options = task.options if isinstance(task, Signature) else {}
     headers = {**(options.get("headers") or {}), **written(ctx)}
-    return task.apply_async(args, kwargs, headers=headers)
+    # Within `ctx` for `task_always_eager`, which calls the function here and now.
+    apply = ctx.bind(task.apply_async)
+    return apply(args, kwargs, headers=headers)
 
 
 def call(
@@ -74,11 +76,16 @@ def cancel(*results: AsyncResult) -> None:
     One message for all of them, which nobody answers. On a worker whose tasks are no
     `ContextTask`, it ends the process of a task that runs.
     """
-    if not results:
-        return
-    idents = [result.id for result in results]
-    control = results[0].app.control
-    control.revoke(idents, terminate=True, signal="SIGUSR2")
+    for result in results:
+        if not isinstance(result, AsyncResult):
+            raise TypeError(
+                f"cancel takes the results of tasks, one by one, not {result!r}; "
+                "of several: cancel(*results)"
+            )
+    sent = [result for result in results if not isinstance(result, EagerResult)]
+    if sent:  # the others have been called here, and have returned
+        idents = [result.id for result in sent]
+        sent[0].app.control.revoke(idents, terminate=True, signal="SIGUSR2")
 
 
 def _check_task(task: object) -> None:

@@ -9,8 +9,9 @@ from threading import current_thread, main_thread
 from typing import Any, final
 
 from tether import ContextError, Scope, current
+from tether._clock import INF
 from tether._message import scope_of, tracing
-from tether.wire import Outbound
+from tether.wire import TIMEOUT, Outbound, format_milliseconds, parse_milliseconds
 
 from ._library import REVOKED, DisabledBackend, Ignore, Task, signals
 
@@ -26,13 +27,14 @@ class Revoked(Exception):
 class _Running:
     """A task at work here."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, ident: str, scope: Scope) -> None:
         self.revoked = False
-        self._scope = scope
+        self.ident = ident
+        self.scope = scope
 
     def revoke(self) -> None:
         self.revoked = True
-        self._scope.cancel(Revoked("the task was revoked"))
+        self.scope.cancel(Revoked("the task was revoked"))
 
 
 class ContextTask(Task):  # type: ignore[misc]
@@ -70,6 +72,12 @@ class ContextTask(Task):  # type: ignore[misc]
         """As Celery's, with the values and the trace of `current()` as headers."""
         carried = dict(headers or {})
         _DETACHED.write(current(), carried)
+        told = parse_milliseconds(carried.get(TIMEOUT, ""))
+        if told is not None:
+            # A retry carries the headers of the task that asks for it. With those alone
+            # each would win the second that clocks may differ.
+            left = min(told, _left(options.get("task_id")))
+            carried[TIMEOUT] = format_milliseconds(left)
         return super().apply_async(args, kwargs, headers=carried, **options)
 
 
@@ -79,7 +87,7 @@ def _begun(task: ContextTask) -> Iterator[None]:
     told = (task.request.headers or {}).items()
     headers = {name: text for name, text in told if isinstance(text, str)}
     scope = scope_of(headers, task.name)
-    running = _Running(scope)
+    running = _Running(task.request.id, scope)
     _running.add(running)
     try:
         if task.request.get("tether_revoked"):
@@ -93,6 +101,12 @@ def _begun(task: ContextTask) -> Iterator[None]:
         raise
     finally:
         _running.discard(running)
+
+
+def _left(ident: object) -> float:
+    """The seconds that a task has left which runs here."""
+    those = [one.scope for one in [*_running] if one.ident == ident]
+    return min((scope.remaining() for scope in those), default=INF)
 
 
 def _look(task: Any, task_id: str, **_: object) -> None:

@@ -115,6 +115,9 @@ def _fetch(calls: list[Call[R]]) -> Arriving[list[R]]:
         arriving = Arriving()
         arriving.set_result([])
         return arriving
+    for call in calls:
+        if not isinstance(call, Call):
+            raise TypeError(f"gather takes calls, not {call!r}")
     client = calls[0].future.client
     if client.status == "closed":
         raise Lost(f"the client of {calls[0].key} is closed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import copy_context
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import Any, TypeVar, overload
 from uuid import uuid4
 
@@ -22,6 +22,10 @@ from ._watch import watch
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+_OPTIONS = {*signature(distributed.Client.map).parameters} - {
+    *("self", "func", "iterables", "key", "kwargs")
+}
 
 
 @overload
@@ -52,9 +56,9 @@ def submit(
         with background().with_timeout(60.0) as ctx:
             rows = submit(ctx, client, reindex, "a.txt").result()
 
-    An argument may be another call, or a future of Dask's: `fn` gets its result. A
-    coroutine function runs on the worker's event loop. `options` are those of
-    `Client.map`: workers, resources, priority, retries.
+    An argument may be another call, a future of Dask's, or a list, tuple, set or dict
+    of them: `fn` gets their results. A coroutine function runs on the worker's event
+    loop. `options` are those of `Client.map`: workers, resources, priority, retries.
 
     Raises the error of `ctx` if it is over already; nothing is sent then.
     """
@@ -104,6 +108,12 @@ def _submit(
     if not isinstance(client, distributed.Client):
         raise TypeError(f"{name} takes a distributed.Client second, not {client!r}")
     callable_(name, fn)
+    for option in options:
+        if option not in _OPTIONS:
+            raise TypeError(
+                f"{name} has no option {option!r}: they are those of Client.map; for a "
+                f"keyword argument of {name_of(fn)} take a functools.partial"
+            )
     ctx.check()
     watched = watch(ctx, client)
     name = name_of(fn)
@@ -127,7 +137,9 @@ def _submit(
             key=[f"{sent.prefix}-{n}" for n in range(len(arguments))],
             sent=sent,
             fn=fn,
-            **options,
+            # Else Dask takes a hash of the arguments, for keys that it has, and fails
+            # with those that have none.
+            **{"pure": False, **options},
         )
 
     futures = copy_context().run(sending)
@@ -136,5 +148,11 @@ def _submit(
 
 
 def _known(arg: object) -> object:
-    """What Dask knows: for a call, its future."""
-    return arg.future if isinstance(arg, Call) else arg
+    """What Dask knows: for a call, its future; also where Dask looks for those."""
+    if isinstance(arg, Call):
+        return arg.future
+    if type(arg) is dict:
+        return {key: _known(value) for key, value in arg.items()}
+    if type(arg) is list or type(arg) is tuple or type(arg) is set:
+        return type(arg)(_known(one) for one in arg)
+    return arg

@@ -16,6 +16,7 @@ A map, in the order in which to read it:
     _requests _threads _tasks    how it gets there, in threads and in tasks
     _interceptor                 the settings of both
     _methods _outgoing           what a call takes along
+    _generated                   streams that an interceptor has made generators of
     _blocking _awaiting          call and stream, in threads and in tasks
     _follow                      channels for code that knows no contexts
     _metrics                     for prometheus_client; loaded if asked for

@@ -8,6 +8,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, final
 from tether import Context
 from tether._loops import refuse_to_block
 
+from ._generated import Generated
 from ._library import grpc
 from ._outgoing import Outgoing
 
@@ -83,7 +84,8 @@ def stream(
     out = Outgoing(ctx, method, args, kwargs)
     if not isinstance(out.method, MANY):
         raise _wrong("stream", "a stream of responses", out.method)
-    return Responses(out, out.send(out.method))
+    rpc = out.send(out.method)
+    return Responses(out, rpc if hasattr(rpc, "cancel") else Generated(rpc))
 
 
 @final

@@ -33,6 +33,8 @@ NO_ANSWER = grpc.StatusCode.UNAVAILABLE
 # By how much gRPC's timer may be ahead of ours, in seconds.
 SLACK = 0.02
 
+_MISSING: Any = object()
+
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
@@ -72,12 +74,20 @@ class Outgoing:
 
     def _take(
         self,
-        request: Any = None,
+        request: Any = _MISSING,
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        credentials: Any = None,
+        wait_for_ready: Any = None,
+        compression: Any = None,
+        *,
+        request_iterator: Any = _MISSING,
         **more: Any,
     ) -> None:
-        """The arguments of a method of a stub, as gRPC names them."""
+        """The arguments of a method of a stub, as gRPC names them.
+
+        All but the last may come by position; OpenTelemetry passes them so.
+        """
         left = self.ctx.remaining()
         # Whether it is the context that sets the time.
         self._limited = left != INF and (timeout is None or left < timeout)
@@ -88,8 +98,13 @@ class Outgoing:
         names = {name for name, _ in given}
         new = [(name, text) for name, text in headers.items() if name not in names]
         self._metadata = [*given, *new]
-        self.request = request
-        self._more = more
+        self.request = request if request_iterator is _MISSING else request_iterator
+        self._more = {
+            "credentials": credentials,
+            "wait_for_ready": wait_for_ready,
+            "compression": compression,
+            **more,
+        }
 
     def send(
         self,
@@ -99,21 +114,31 @@ class Outgoing:
         """Call `start`, a way to begin a call of the method."""
         if _watching.hop is not None:
             self._told = _watching.hop(self.ctx, _path_of(self.method), "")
-        return start(
-            self.request if self.counts is NOBODY else self._counted(self.request),
-            timeout=self._timeout,
-            metadata=metadata(self._metadata),
-            **self._more,
-        )
+        # Taken out: a stream of responses may last, and need not keep its request.
+        request, self.request = self.request, _MISSING
+        try:
+            return start(
+                *(() if request is _MISSING else (self._counted(request),)),
+                timeout=self._timeout,
+                metadata=metadata(self._metadata),
+                **self._more,
+            )
+        except BaseException as exc:
+            # It was begun, as far as it was counted.
+            code = exc.code() if isinstance(exc, grpc.Call) else None
+            self.counts.handled(code or grpc.StatusCode.UNKNOWN)
+            self._answer(exc)
+            raise
 
     def _counted(self, request: Any) -> Any:
+        if self.counts is NOBODY or request is None:
+            return request  # None: with channels of tasks, for what is to be written
         if not self._reads:
             self.counts.sent()
             return request
         if isinstance(request, AsyncIterable):
             return _sent_async(self.counts, request)
-        # gRPC's channels of tasks take no request at all for one that is to be written.
-        return None if request is None else _sent(self.counts, request)
+        return _sent(self.counts, request)
 
     @property
     def watched(self) -> bool:

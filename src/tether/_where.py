@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import partial
+from functools import lru_cache, partial
 from inspect import CO_COROUTINE
 from pathlib import PurePath
 from threading import Thread
@@ -88,6 +88,7 @@ def is_of_a_library(frame: FrameType) -> bool:
     return is_installed(frame.f_code.co_filename) or _is_ours(frame)
 
 
+@lru_cache(4096)
 def is_installed(file: str) -> bool:
     """Whether it belongs to Python or to a library."""
     path = PurePath(file)

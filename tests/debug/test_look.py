@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import weakref
+from contextlib import ExitStack
 from contextvars import Context as Variables
 
 import pytest
@@ -81,6 +83,182 @@ def test_who_holds_a_semaphore_of_ours_is_told(page: debug.Server, run: Run) -> 
     assert (one.waiting, one.holder_count, one.state) == (4, 1, "0 of 1 free")
     assert one.holders[0].root == "export"
     assert one.note == ""
+
+
+async def take(label: str, first: asyncio.Lock, second: asyncio.Lock) -> None:
+    with background().with_cancel(label=label):
+        async with first:
+            await asyncio.sleep(0)
+            async with second:
+                pass
+
+
+def test_what_a_holder_waits_for_is_told_so_that_a_deadlock_shows(
+    page: debug.Server, run: Run
+) -> None:
+    async def main() -> Look:
+        left, right = asyncio.Lock(), asyncio.Lock()
+        tasks = [
+            asyncio.create_task(take("one", left, right)),
+            asyncio.create_task(take("two", right, left)),
+        ]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        found = await look(page)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return found
+
+    locks = [one for one in run(main).resources if one.kind == "asyncio.Lock"]
+    holders = [one.holders[0] for one in locks]
+    assert sorted(holder.root for holder in holders) == ["one", "two"]
+    waits = "> asyncio.Lock second of take()"
+    assert all(holder.at.endswith(waits) for holder in holders)
+
+
+def test_who_waits_for_the_lock_that_it_holds_is_told(
+    page: debug.Server, run: Run
+) -> None:
+    async def twice(lock: asyncio.Lock) -> None:
+        async with lock:
+            async with lock:
+                pass
+
+    async def main() -> Look:
+        lock = asyncio.Lock()
+        tasks = [asyncio.create_task(twice(lock)) for _ in range(3)]
+        await asyncio.sleep(0)
+        found = await look(page)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return found
+
+    [one] = [one for one in run(main).resources if one.kind == "asyncio.Lock"]
+    assert (one.waiting, one.holder_count) == (3, 1)
+
+
+def test_what_a_holder_has_in_its_variables_is_not_touched(
+    page: debug.Server, run: Run
+) -> None:
+    touched: list[str] = []
+
+    class Lazy:  # as Django's request.user, or werkzeug's request
+        def __getattr__(self, name: str) -> object:
+            touched.append(name)
+            raise RuntimeError("outside of a request")
+
+    class Thing:
+        pass
+
+    async def hold(lock: asyncio.Lock, until: asyncio.Event) -> object:
+        user, thing = Lazy(), Thing()
+        gone = weakref.proxy(thing)
+        del thing
+        async with lock:
+            await until.wait()
+        return user, gone
+
+    async def main() -> Look:
+        lock, until = asyncio.Lock(), asyncio.Event()
+        holder = asyncio.create_task(hold(lock, until))
+        await asyncio.sleep(0)
+        waiter = asyncio.create_task(lock.acquire())
+        await asyncio.sleep(0)
+        found = await look(page)
+        until.set()
+        await asyncio.gather(holder, waiter)
+        return found
+
+    [one] = [one for one in run(main).resources if one.kind == "asyncio.Lock"]
+    assert one.holder_count == 1
+    assert touched == []
+
+
+def test_the_holder_of_a_permit_is_found_at_each_look(
+    page: debug.Server, run: Run
+) -> None:
+    class Permit:
+        def __init__(self, lock: asyncio.Lock) -> None:
+            self.lock = lock
+
+        async def __aenter__(self) -> None:
+            await self.lock.acquire()
+
+        async def __aexit__(self, *_: object) -> None:
+            self.lock.release()
+
+    async def hold(permit: Permit, until: asyncio.Event) -> None:
+        async with permit:
+            await until.wait()
+
+    async def main() -> list[Look]:
+        lock, until = asyncio.Lock(), asyncio.Event()
+        mine = Permit(lock)
+        holder = asyncio.create_task(hold(mine, until))
+        await asyncio.sleep(0)
+        waiter = asyncio.create_task(lock.acquire())
+        await asyncio.sleep(0)
+        found = [await look(page)]
+        assert vars(mine)  # a debugger has looked at it
+        found.append(await look(page))
+        until.set()
+        await asyncio.gather(holder, waiter)
+        return found
+
+    for found in run(main):
+        [one] = [one for one in found.resources if one.kind == "asyncio.Lock"]
+        assert one.holder_count == 1
+
+
+def test_the_work_of_a_group_waits_for_what_it_called_and_not_for_its_group(
+    page: debug.Server, run: Run
+) -> None:
+    async def work(ctx: Context) -> None:
+        await ctx.sleep_async(60.0)
+
+    async def own(ctx: Context) -> None:
+        async with Group(ctx) as mine:
+            mine.go(work)
+            mine.go(work)
+
+    async def main() -> Look:
+        with background().with_cancel(label="export") as ctx:
+            task = asyncio.create_task(own(ctx))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            found = await look(page)
+            task.cancel()
+            await asyncio.wait([task])
+        return found
+
+    found = run(main)
+    groups = of_root(found, "export")
+    [working] = [group for group in groups if group.count == 2]
+    assert working.waits == "Context.sleep_async()"
+    one = resource(found, "Group")
+    assert one.name == "Group mine of " + own.__qualname__ + "()"
+    assert one.waiting == 1
+    assert one.holders[0].at.endswith("> Context.sleep_async()")
+
+
+def test_a_group_that_a_thread_is_only_making_is_no_error(page: debug.Server) -> None:
+    began, until = threading.Event(), threading.Event()
+
+    class Slow(Group):
+        def __init__(self) -> None:
+            began.set()
+            until.wait()
+            super().__init__()
+
+    thread = threading.Thread(target=Slow)
+    thread.start()
+    began.wait()
+    found = page.look()
+    until.set()
+    thread.join()
+    assert [one for one in found.resources if one.kind.endswith("Slow")] == []
 
 
 def test_it_is_said_that_a_holder_is_not_seen(page: debug.Server, run: Run) -> None:
@@ -163,6 +341,20 @@ def test_open_contexts_are_a_tree_of_places(page: debug.Server, run: Run) -> Non
     [outer] = [one for one in run(main).contexts if one.label == "outer"]
     [inner] = outer.children
     assert (outer.count, inner.label, inner.count) == (1, "inner", 1)
+
+
+def test_the_tree_of_contexts_has_an_end(page: debug.Server) -> None:
+    with ExitStack() as stack:
+        ctx: Context = background()
+        for _ in range(1000):
+            ctx = stack.enter_context(ctx.with_cancel(label="deep"))
+        found = page.look()
+    [branch] = [one for one in found.contexts if one.label == "deep"]
+    counts = [branch.count]
+    while branch.children:
+        [branch] = branch.children
+        counts.append(branch.count)
+    assert counts == [1] * 99 + [901]  # all are counted
 
 
 def test_left_contexts_are_not_on_it(page: debug.Server) -> None:
@@ -265,6 +457,67 @@ def test_growth_is_that_between_two_looks(page: debug.Server, run: Run) -> None:
     assert most.growth is not None
     assert most.growth > 0.0
     assert most.since > 0.0
+
+
+def test_what_hardly_grows_does_not_stand_above_what_there_is_most_of() -> None:
+    watch = debug._watch.Watch()
+
+    def compared(**counts: int) -> list[str]:
+        groups = [
+            debug.Group(
+                *(name, "task", name, count, [], 1, None, 0, 0, None, "", "", "", [])
+            )
+            for name, count in counts.items()
+        ]
+        found = watch.look()
+        found.tasks[:] = groups
+        watch._compare(found, at)
+        return [group.root for group in found.tasks]
+
+    at = 1e9
+    compared(few=1, many=40_000, growing=3)
+    at += 20.0
+    assert compared(few=2, many=39_000, growing=300) == ["growing", "many", "few"]
+
+
+def test_one_look_is_for_all_who_wait_for_it(
+    page: debug.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, until = threading.Event(), threading.Event()
+    watch = page._watch
+    take, taken = watch._look, 0
+
+    def slow() -> Look:
+        nonlocal taken
+        taken += 1
+        began.set()
+        until.wait()
+        return take()
+
+    monkeypatch.setattr(watch, "_look", slow)
+    first = threading.Thread(target=page.look)
+    first.start()
+    began.wait()
+    late = [threading.Thread(target=page.look) for _ in range(5)]
+    for thread in late:
+        thread.start()
+        while not asked(thread):
+            pass
+    until.set()
+    for thread in (first, *late):
+        thread.join()
+    # That which went on as they came may be older than what they ask about.
+    assert taken == 2
+
+
+def asked(thread: threading.Thread) -> bool:
+    """Whether it waits for its turn."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return (
+        frame is not None
+        and frame.f_code is debug._watch.Watch.look.__code__
+        and "asked" in frame.f_locals
+    )
 
 
 def test_forty_one_thousand_stuck_tasks_are_told_by_one_look(

@@ -77,6 +77,36 @@ def test_what_comes_from_the_process_is_never_markup(
     asyncio.run(main())
 
 
+def test_a_narrow_page_shows_all_without_scrolling_sideways(
+    page: debug.Server, chromium: str
+) -> None:
+    async def main() -> None:
+        async with (
+            sick(30, label="GET /" + "x" * 2000),
+            browser.opened(chromium, page.url) as tab,
+        ):
+            await tab.call(
+                "Emulation.setDeviceMetricsOverride",
+                width=600,
+                height=900,
+                deviceScaleFactor=1,
+                mobile=False,
+            )
+            table = "document.querySelector('#task-groups')"
+            await tab.until(f"{table}.innerText.includes('Pool.slots')")
+            assert await tab.eval(
+                f"{table}.parentNode.scrollWidth <= {table}.parentNode.clientWidth"
+            )
+            root = f"{table}.querySelector('.root')"
+            assert await tab.eval(f"{root}.title.length") == 2005
+            assert await tab.eval(f"{root}.clientHeight < 100")
+            # The program's own line is named, not only asyncio's.
+            where = await tab.eval(f"{table}.querySelector('summary').innerText")
+            assert "Pool.acquire debug/sick.py:" in where
+
+    asyncio.run(main())
+
+
 def test_the_page_is_dark_where_the_reader_is(
     page: debug.Server, chromium: str
 ) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from tests.debug.sick import PREFETCH, sick
-from tether import debug
+from tether import background, debug
 from tether.debug._sockets import processes
 
 TOKEN = "a token of more than 16 characters"
@@ -238,6 +238,53 @@ def test_what_is_not_there_is_told_with_what_is(page: debug.Server) -> None:
     assert ask(page, "/debug/tether.txt?seconds=61")[0] == 400
 
 
+def test_a_look_that_fails_is_told(
+    page: debug.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> debug.Look:
+        raise ZeroDivisionError("in the look")
+
+    monkeypatch.setattr(page._watch, "_look", fail)
+    status, headers, body = ask(page, "/debug/tether.json")
+    assert status == 500
+    assert headers["Content-Type"].startswith("text/plain")
+    assert b"ZeroDivisionError: in the look" in body
+
+
+def test_what_is_no_url_is_told(page: debug.Server) -> None:
+    assert page.port is not None
+    with socket.create_connection(("127.0.0.1", page.port), timeout=60) as client:
+        client.sendall(b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.0 400"
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    for port in (-1, 65536):
+        with pytest.raises(ValueError, match=f"0 to 65535.*{port}"):
+            debug.serve(port=port)
+
+
+def test_a_path_that_is_taken_stays_and_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("precious")
+    with pytest.raises(OSError, match=f"{file}.*another path="):
+        debug.serve(port=None, path=file)
+    assert file.read_text() == "precious"
+
+
+def test_names_of_the_program_do_nothing_to_a_terminal(page: debug.Server) -> None:
+    with background().with_cancel(label="\x1b[2Jgone\n9 @ forged"):
+        body = ask(page, "/debug/tether.txt")[2]
+    assert b"\x1b" not in body
+    assert rb"1 \x1b[2Jgone\n9 @ forged, made at" in body
+
+
+def test_a_line_that_python_does_not_know_is_the_first_of_its_function() -> None:
+    unknown: Any = None
+    line = debug.Line("work", "shop.py", unknown, 7)
+    assert line.line == 7
+
+
 def test_seconds_gives_the_growth_in_one_request(page: debug.Server) -> None:
     body = ask(page, "/debug/tether.json?seconds=0.3")[2]
     assert json.loads(body)["growth"] is not None
@@ -314,3 +361,119 @@ def test_sigusr2_writes_the_same_while_the_main_thread_is_stuck(
     assert f"pid {child.pid}" in said
     assert "TASKS\n" in said
     assert child.poll() is None
+
+
+def told_by(script: str) -> str:
+    """What a program prints and writes to stderr; it must end well."""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="of POSIX")
+
+
+@posix
+def test_a_process_without_descriptors_is_answered(runtime: Path) -> None:
+    said = told_by("""
+import resource, socket
+from tether import debug
+page = debug.serve(port=0)
+client = socket.socket()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+try:
+    while True:
+        taken.append(open("/dev/null"))
+except OSError as error:
+    print(error.strerror)
+client.connect(("127.0.0.1", page.port))
+client.sendall(b"GET / HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
+client.settimeout(60)
+print(client.recv(15))
+for one in taken:
+    one.close()
+""")
+    assert said == "Too many open files\nb'HTTP/1.0 200 OK'\n"
+
+
+@posix
+def test_a_forked_child_does_not_keep_the_port(runtime: Path) -> None:
+    said = told_by("""
+import os
+from tether import debug
+page = debug.serve(port=0)
+read, write = os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.close(write)
+    os.read(read, 1)  # until the parent has ended
+    os._exit(0)
+port = page.port
+page.close()
+with debug.serve(port=port) as again:
+    print(again.port == port)
+""")
+    assert said.endswith("True\n")  # before it, Python 3.12 warns of the fork
+
+
+@posix
+def test_a_signal_to_a_forked_child_is_not_answered_by_its_parent(
+    runtime: Path,
+) -> None:
+    said = told_by("""
+import os, signal
+from tether import debug
+debug.on_signal()
+pid = os.fork()
+if pid:
+    os.waitpid(pid, 0)
+    print("parent", os.getpid(), flush=True)
+    os._exit(0)
+os.kill(os.getpid(), signal.SIGUSR2)
+debug.on_signal()  # for one's own
+print("child", os.getpid(), flush=True)
+while True:
+    read, write = os.pipe()
+    kept = os.dup(2)
+    os.dup2(write, 2)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    text = os.read(read, 65536)
+    os.dup2(kept, 2)
+    print(text.decode().splitlines()[0], flush=True)
+    break
+os._exit(0)
+""")
+    [child] = re.findall(r"child (\d+)", said)
+    [parent] = re.findall(r"parent (\d+)", said)
+    assert f"pid {child} " in said
+    assert f"pid {parent} " not in said
+
+
+@posix
+def test_after_a_look_that_failed_the_next_signal_is_answered(runtime: Path) -> None:
+    said = told_by("""
+import os, signal, sys
+from tether import debug
+from tether.debug import _signal
+debug.on_signal()
+good = _signal.text
+def bad(look):
+    _signal.text = good
+    raise ZeroDivisionError("in the look")
+_signal.text = bad
+read, write = os.pipe()
+os.dup2(write, 2)
+for _ in range(2):
+    os.kill(os.getpid(), signal.SIGUSR2)
+    print(os.read(read, 65536).decode(), flush=True)
+""")
+    assert "ZeroDivisionError: in the look" in said
+    assert "CONTEXTS" in said

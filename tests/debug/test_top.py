@@ -34,6 +34,16 @@ def test_once_prints_one_look_of_the_process_it_finds(page: debug.Server) -> Non
     assert f"held by 2 {PREFETCH}" in result.output
 
 
+def test_names_of_the_program_do_nothing_to_a_terminal(page: debug.Server) -> None:
+    async def main() -> Result:
+        async with sick(3, label="\x1b[2Jgone"):
+            return await in_a_thread("--once")
+
+    output = asyncio.run(main()).output
+    assert "\x1b[2J" not in output
+    assert r"\x1b[2Jgone" in output
+
+
 def test_a_process_is_named_by_pid_port_or_socket(page: debug.Server) -> None:
     for name in (str(os.getpid()), f"127.0.0.1:{page.port}", str(page.path)):
         result = top(name, "--json")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.core.support import Own, Root
+from tests.core.support import Root
 from tether import background
 from tether.ext.logging import ContextFilter, install
 from tether.testing import VirtualClock
@@ -91,12 +91,24 @@ def test_a_context_that_fails_does_not_fail_the_record(shown: Lines) -> None:
     assert [line.partition("|")[2] for line in shown.said] == ["one", "two"]
 
 
-def test_what_a_user_sets_stays(shown: Lines) -> None:
-    with Own().with_cancel():
-        extra = {"request_id": "mine", "remaining": 1.0, "cause": ""}
-        if any(isinstance(one, ContextFilter) for one in shown.filters):
-            LOG.info("by hand", extra=extra)
-            assert shown.said == ["mine 1.0 |by hand"]
+def test_what_a_call_sets_stays(shown: Lines) -> None:
+    with background().with_cancel() as scope:
+        scope.cancel(KeyError("why"))
+        LOG.info("one", extra={"request_id": "mine"})
+        LOG.info("two", extra={"remaining": 1.0, "cause": "mine"})
+    assert shown.said == ["mine inf 'why'|one", "- 1.0 mine|two"]
+
+
+def test_what_a_call_sets_stays_below_another_factory(lines: Lines) -> None:
+    undo = install()
+    ours = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(lambda *args, **kw: ours(*args, **kw))
+    try:
+        LOG.info("x", extra={"request_id": "mine"})
+    finally:
+        logging.setLogRecordFactory(ours)
+        undo()
+    assert lines.said == ["mine inf |x"]
 
 
 def test_the_factory_goes_together_with_another_one(lines: Lines) -> None:

@@ -86,6 +86,20 @@ def test_an_error_of_the_work_is_recorded_once(traced: Traced) -> None:
     assert one.status.status_code is StatusCode.ERROR
 
 
+def test_an_error_that_cannot_be_printed_is_raised_as_it_is(traced: Traced) -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+        __repr__ = __str__
+
+    with pytest.raises(Unprintable), span(background(), "get", tracer=traced.tracer):
+        raise Unprintable
+    one = traced.only()
+    assert [event.name for event in one.events] == ["exception"]
+    assert one.status.status_code is StatusCode.ERROR
+
+
 def test_a_span_that_is_there_is_noted_and_not_doubled(traced: Traced) -> None:
     with traced.tracer.start_as_current_span("theirs"):
         with background().with_timeout(2.0) as ctx, note(ctx):

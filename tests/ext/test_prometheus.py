@@ -47,7 +47,7 @@ from tether._describe import LABEL
 from tether.ext.aiohttp import ClientSession
 from tether.ext.asgi import ContextMiddleware
 from tether.ext.httpx import AsyncClient, Client
-from tether.ext.prometheus import _hops, instrument
+from tether.ext.prometheus import _ends, _hops, _names, instrument
 from tether.ext.requests import Session
 from tether.ext.sqlite import fetch_all
 from tether.testing import VirtualClock
@@ -118,6 +118,44 @@ def test_a_label_made_of_ids_does_not_make_a_series_each() -> None:
     live = [name for name, *_ in said if name == "tether_contexts_live"]
     assert len(live) == 4
     assert said["tether_contexts_live", "other"] >= 47
+
+
+def test_half_a_character_in_a_label_does_not_fail_each_scrape(
+    registry: CollectorRegistry,
+) -> None:
+    name = os.fsdecode(b"read caf\xe9.txt")
+    with background().with_cancel(label=name):
+        seen = scrape(registry)
+    assert seen["tether_contexts_live", r"read caf\udce9.txt"] == 1.0
+
+
+def test_what_is_dropped_while_the_ends_are_added_up_is_no_error() -> None:
+    ends = _ends.Ends(_names.Names(100))
+    dropping = 0
+
+    class Dropping(str):
+        """Drops a scope in the middle, as a garbage collection may do anywhere."""
+
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            nonlocal dropping
+            if dropping:
+                dropping += 1
+                with background().with_cancel(label=f"late {dropping}") as late:
+                    pass
+                ends.dropped(late)
+            return super().__hash__()
+
+        __eq__ = str.__eq__
+
+    for name in ("one", "two"):
+        ends._gone[Dropping(name), "left"] = 1
+    dropping = 1
+    all_of_them = ends.all([])
+    assert dropping > 1
+    dropping = 0
+    assert all_of_them["two", "left"] == 1
 
 
 def test_a_call_tells_what_it_begins_with(registry: CollectorRegistry) -> None:

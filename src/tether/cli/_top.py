@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..debug._sockets import folder, processes
-from ..debug._text import duration, growth
+from ..debug._text import duration, growth, plain
 
 _PATH = "/debug/tether.json"
 _NOBODY = "no process of this user has a live page: call tether.debug.serve() in it"
@@ -126,7 +126,8 @@ def _screen(look: dict[str, Any], rows: int) -> Group:
     for loop in look["loops"]:
         if loop["stuck"]:
             said = f"\nloop in {loop['thread']} stuck for {duration(loop['lag'])}"
-            head.append(f"{said} at {loop['at']}, task {loop['task']}", "bold red")
+            said += plain(f" at {loop['at']}, task {loop['task']}")
+            head.append(said, "bold red")
     table = Table(expand=True, box=None)
     for name in ("root", "open", "growth", "oldest", "waits for", "where"):
         right = name in {"open", "growth", "oldest"}
@@ -136,20 +137,18 @@ def _screen(look: dict[str, Any], rows: int) -> Group:
     for group in look["tasks"][:rows]:
         where = " > ".join(f"{one['function']}:{one['line']}" for one in group["stack"])
         table.add_row(
-            Text(group["root"], "bold"),
+            Text(plain(group["root"]), "bold"),
             f"{group['count']:,}",
             growth(group["growth"]),
             duration(group["oldest"]),
-            Text(group["waits"]),
-            Text(where),
+            Text(plain(group["waits"])),
+            Text(plain(where)),
         )
     lines = []
     for one in look["resources"][:rows]:
-        lines.append(Text(f"{one['name']}: {one['waiting']:,} wait, {one['state']}"))
+        lines.append(f"{one['name']}: {one['waiting']:,} wait, {one['state']}")
         lines += [
-            Text(
-                f"  held by {who['count']:,} {who['root']}, {who['name']}, {who['at']}"
-            )
+            f"  held by {who['count']:,} {who['root']}, {who['name']}, {who['at']}"
             for who in one["holders"][:5]
         ]
-    return Group(head, table, *lines)
+    return Group(head, table, *(Text(plain(line)) for line in lines))

@@ -16,6 +16,7 @@ from ._holders import own_line
 from ._model import Branch, Overdue
 
 SHOWN = 50  # of those that are over
+DEEPEST = 100  # levels of the tree: what is below is counted with the last
 
 
 def look(live: Live[None]) -> tuple[list[Branch], list[Overdue], int, int]:
@@ -55,6 +56,7 @@ class _Tree:
         self.top: list[Branch] = []
         self._of: dict[Scope, Branch | None] = {}
         self._known: dict[tuple[int, str, str], Branch] = {}
+        self._levels: dict[int, int] = {}
         self._sites: dict[tuple[object, int], str] = {}
 
     def branch(self, scope: Scope) -> Branch:
@@ -79,6 +81,9 @@ class _Tree:
         return branch
 
     def _below(self, above: Branch | None, scope: Scope) -> Branch:
+        level = 1 if above is None else self._levels[id(above)] + 1
+        if above is not None and level > DEEPEST:
+            return above
         place = (scope._code, scope._lasti)
         site = self._sites.get(place)
         if site is None:
@@ -88,6 +93,7 @@ class _Tree:
         branch = self._known.get(key)
         if branch is None:
             branch = self._known[key] = Branch(label, site, 0, 0.0, None, 0)
+            self._levels[id(branch)] = level
             siblings = self.top if above is None else above.children
             siblings.append(branch)
         return branch

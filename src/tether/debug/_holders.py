@@ -7,17 +7,18 @@ taken by a bare `acquire()`, or by a running thread, is not seen, and that is sa
 
 from __future__ import annotations
 
-import gc
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from types import FrameType
 
 from .. import _where
 from .._describe import place
-from ._chain import Task, blocks, frames, links
+from . import _blocks
+from ._chain import Task, frames, links
 from ._model import Holder, Resource
 from ._roots import of_task
-from ._waits import is_held, kind_of, owners, state, task_name
+from ._waits import is_held, kind_of, owners, state, task_name, waits_for
 
 MEMBERS = 300  # of each group; the holders of a large group are counted up from these
 SHOWN = 20
@@ -55,7 +56,7 @@ class Found:
             for tasks, waits in groups:
                 some = tasks[:MEMBERS]
                 weight = len(tasks) / max(1, len(some))
-                wanted = held - waits
+                wanted = held - waits if sys.version_info >= (3, 14) else held
                 for task in some:
                     for key in _held_by(task, wanted):
                         holders[key].append((task, weight))
@@ -80,17 +81,16 @@ def _waiting(one: Resource) -> int:
 def _held_by(task: Task, wanted: set[int]) -> set[int]:
     """Which of the wanted a task holds, in blocks of its own or of a generator's."""
     found: set[int] = set()
-    todo = links(task)
-    for one in todo:
-        for manager in blocks(one):
+    chain = links(task)
+    todo = [*chain]
+    for index, one in enumerate(todo):
+        following = chain[index + 1] if index + 1 < len(chain) else None
+        for manager in _blocks.managers(one, following):
             if id(manager) in wanted:
                 found.add(id(manager))
                 continue
-            # What it refers to: a lock's permit, and a pool's connection.
-            for inner in gc.get_referents(manager):
-                if id(inner) in wanted:
-                    found.add(id(inner))
-            made_of = getattr(manager, "gen", None)  # of contextlib's decorators
+            found.update(wanted.intersection(map(id, _blocks.parts(manager))))
+            made_of = _blocks.generator(manager)
             if made_of is not None and len(todo) < MEMBERS:
                 todo.append(made_of)
     return found
@@ -98,20 +98,17 @@ def _held_by(task: Task, wanted: set[int]) -> set[int]:
 
 def _named(tasks: list[Task]) -> list[Holder]:
     """A few of them by name, those at the same place counted together."""
-    seen: Counter[tuple[str, str]] = Counter()
-    first: dict[tuple[str, str], Holder] = {}
+    seen: Counter[object] = Counter()
+    first: dict[object, Holder] = {}
     for task in tasks:
         chain = frames(task)
-        at = ""
-        if chain:
-            code = chain[-1].f_code
-            own = own_line(chain)
-            at = f"{own} > {code.co_qualname}()" if own else f"{code.co_qualname}()"
         root = of_task(task)
-        key = (root.label, at)
+        own = own_line(chain)
+        key: object = (root.label, own, chain[-1].f_code if chain else None)
         seen[key] += 1
         holder = first.get(key)
         if holder is None:
+            at = f"{own} > {waits_for(chain)}".removeprefix(" > ") if chain else ""
             first[key] = Holder(task_name(task), root.label, root.age, at)
         elif root.age is not None and root.age > (holder.age or 0.0):
             holder.age, holder.name = root.age, task_name(task)

@@ -5,16 +5,20 @@ It shares nothing with the program's event loops, so it answers when they do not
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import threading
+import traceback
+from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, Self, TypeAlias, final
 from urllib.parse import parse_qs, urlsplit
 
 from . import _access, _signal, _sockets
@@ -23,15 +27,21 @@ from ._pprof import profile
 from ._text import text
 from ._watch import Watch, note_loop
 
+Answer: TypeAlias = tuple[str, str | bytes]  # the kind of the body, and the body
+
 _MOST = 60.0  # seconds that ?seconds= may ask for
 _TWICE = (
     "the live page of this process is at {url} already: close() that one first, or "
     "use it"
 )
+_NO_PORT = "a port= is from 0 to 65535, or None: {port!r}"
 _TAKEN = (
     "the live page cannot listen on {host}:{port}: {why}; give another port=, or 0 for "
     "any that is free"
 )
+
+_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_PAUSE = 0.1  # seconds: who cannot be accepted stays in the queue, and would be a spin
 
 _lock = threading.Lock()
 _current: Server | None = None
@@ -55,7 +65,7 @@ def serve(
 
     Whoever is not on this machine needs the `token`, 16 characters or more: without
     one, a `host` that others can reach is refused (`ValueError`). `RuntimeError` if the
-    page is open already, `OSError` if the port is taken.
+    page is open already, `OSError` if the port or the path is taken.
 
         >>> from tether import debug
         >>> with debug.serve(port=0) as page:
@@ -64,6 +74,8 @@ def serve(
     """
     global _current
     _access.check(host, token)
+    if port is not None and not 0 <= port < 65536:
+        raise ValueError(_NO_PORT.format(port=port))
     note_loop()
     with _lock:
         if _current is not None and _current.pid == os.getpid():
@@ -94,6 +106,7 @@ class Server:
         self._host = host
         self._watch.open()
         try:
+            _page()
             if port is not None:
                 self._servers.append(_listen(host, port, self._watch, token))
             if hasattr(socket, "AF_UNIX"):
@@ -192,14 +205,46 @@ class _HTTP(ThreadingHTTPServer):
         self.token = token
         self.local = local  # a unix socket: its file says who may
         self.closing = threading.Event()
+        self._spare: socket.socket | None = None
+        self._keep_one()
 
     def shutdown(self) -> None:
         self.closing.set()
         super().shutdown()
 
+    def server_close(self) -> None:
+        super().server_close()
+        self._give_one()
+
     def get_request(self) -> tuple[socket.socket, Any]:
-        sock, address = self.socket.accept()
+        """A client. Also of a process that has used up its descriptors: it is sick."""
+        try:
+            sock, address = self.socket.accept()
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            if not self._give_one():
+                self.closing.wait(_PAUSE)
+                raise
+            sock, address = self.socket.accept()
         return sock, address or ("local", 0)
+
+    def close_request(self, request: Any) -> None:
+        super().close_request(request)
+        if not self.closing.is_set():
+            self._keep_one()
+
+    def _keep_one(self) -> None:
+        """A descriptor for the time when there is no other."""
+        if self._spare is None:
+            with suppress(OSError):
+                self._spare = socket.socket()
+
+    def _give_one(self) -> bool:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            spare.close()
+        return spare is not None
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no news."""
@@ -211,7 +256,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30.0  # type: ignore[mutable-override]
 
     def do_GET(self) -> None:
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            self._answer(400, "text/plain", "this is not a URL\n")
+            return
         asked = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         server = self.server
         assert isinstance(server, _HTTP)
@@ -238,24 +287,17 @@ class _Handler(BaseHTTPRequestHandler):
         if not 0.0 <= wait <= _MOST:
             self._answer(400, "text/plain", f"seconds is from 0 to {_MOST:g}\n")
             return
-        if wait:
-            server.watch.look()
-            server.closing.wait(wait)
-        face(self, server.watch.look())
-
-    def _text(self, look: Look) -> None:
-        self._answer(200, "text/plain", text(look))
-
-    def _json(self, look: Look) -> None:
-        self._answer(200, "application/json", json.dumps(asdict(look)))
-
-    def _tasks(self, look: Look) -> None:
-        body = profile(look.tasks, look.at, "tasks")
-        self._answer(200, "application/octet-stream", body)
-
-    def _threads(self, look: Look) -> None:
-        body = profile(look.threads, look.at, "threads")
-        self._answer(200, "application/octet-stream", body)
+        try:
+            if wait:
+                server.watch.look()
+                server.closing.wait(wait)
+            kind, body = face(server.watch.look())
+        except Exception:
+            # Better half an answer at night than a connection that is closed.
+            said = f"the look has failed, please report it:\n{traceback.format_exc()}"
+            self._answer(500, "text/plain", said)
+            return
+        self._answer(200, kind, body)
 
     def _answer(self, status: int, kind: str, body: str | bytes) -> None:
         if isinstance(body, str):
@@ -279,16 +321,46 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: the program's own log is not the place."""
 
 
+def _text(look: Look) -> Answer:
+    return "text/plain", text(look)
+
+
+def _json(look: Look) -> Answer:
+    return "application/json", json.dumps(asdict(look))
+
+
+def _tasks(look: Look) -> Answer:
+    return "application/octet-stream", profile(look.tasks, look.at, "tasks")
+
+
+def _threads(look: Look) -> Answer:
+    return "application/octet-stream", profile(look.threads, look.at, "threads")
+
+
 _FACES = {
-    "": _Handler._text,
-    "/debug/tether": _Handler._text,
-    "/debug/tether.txt": _Handler._text,
-    "/debug/tether.json": _Handler._json,
-    "/debug/pprof/goroutine": _Handler._tasks,
-    "/debug/pprof/tasks": _Handler._tasks,
-    "/debug/pprof/threads": _Handler._threads,
+    "": _text,
+    "/debug/tether": _text,
+    "/debug/tether.txt": _text,
+    "/debug/tether.json": _json,
+    "/debug/pprof/goroutine": _tasks,
+    "/debug/pprof/tasks": _tasks,
+    "/debug/pprof/threads": _threads,
 }
 
 
+@cache  # as opening it may need what the process has used up
 def _page() -> str:
     return (files(__package__) / "page.html").read_text(encoding="utf-8")
+
+
+def _in_a_forked_child() -> None:
+    """Give up the places of the parent: nobody would answer there."""
+    global _lock
+    _lock = threading.Lock()
+    if _current is not None:
+        for server in _current._servers:
+            server.server_close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_forked_child)

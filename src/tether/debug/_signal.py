@@ -13,6 +13,8 @@ import os
 import select
 import signal
 import threading
+import traceback
+from contextlib import suppress
 
 from ._text import text
 from ._watch import Watch
@@ -20,6 +22,7 @@ from ._watch import Watch
 _QUIET = 0.05  # seconds: the handler writes in several pieces
 _lock = threading.Lock()
 _pid = 0
+_pipe: tuple[int, int] | None = None
 
 
 def on_signal() -> None:
@@ -30,15 +33,14 @@ def on_signal() -> None:
     again; called twice in one process: nothing. From then on contexts are noted, as by
     `serve`. `RuntimeError` where there is no such signal.
     """
-    global _pid
+    global _pid, _pipe
     number = getattr(signal, "SIGUSR2", None)
     if number is None:
         raise RuntimeError("this system has no SIGUSR2")
     with _lock:
         if _pid == os.getpid():
             return
-        read, write = os.pipe()
-        os.set_blocking(write, False)  # a handler must not wait for us
+        read, write = _pipe = _pipe or _new_pipe()
         watch = Watch()
         watch.open()
         threading.Thread(
@@ -52,6 +54,36 @@ def _wait(read: int, watch: Watch) -> None:
     while os.read(read, 65536):
         while select.select([read], [], [], _QUIET)[0]:
             os.read(read, 65536)
-        said = text(watch.look()).encode("utf-8", "replace")
-        while said:
-            said = said[os.write(2, said) :]
+        try:
+            said = text(watch.look())
+        except Exception:
+            said = f"the look has failed, please report it:\n{traceback.format_exc()}"
+        left = said.encode("utf-8", "replace")
+        with suppress(
+            OSError
+        ):  # of a stderr that is closed, or full: not the next time
+            while left:
+                left = left[os.write(2, left) :]
+
+
+def _new_pipe() -> tuple[int, int]:
+    read, write = os.pipe()
+    os.set_blocking(write, False)  # a handler must not wait for us
+    return read, write
+
+
+def _in_a_forked_child() -> None:
+    """Have its signals no longer tell the parent, which would answer for it.
+
+    The handler in C keeps the number of its descriptor: that becomes another pipe.
+    """
+    global _lock
+    _lock = threading.Lock()
+    if _pipe is not None:
+        for old, new in zip(_pipe, _new_pipe(), strict=True):
+            os.dup2(new, old, inheritable=False)
+            os.close(new)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_forked_child)

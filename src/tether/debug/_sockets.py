@@ -12,6 +12,10 @@ import stat
 import tempfile
 from pathlib import Path
 
+_TAKEN = (
+    "the live page cannot listen on the socket {path}: {why}; give another path=, of "
+    "at most 100 bytes, in a folder that is there"
+)
 _NAME = re.compile(r"(\d+)\.sock")
 
 
@@ -37,7 +41,7 @@ def mine() -> Path:
 
 
 def bind(path: Path) -> socket.socket:
-    """A socket that listens at `path`, for this user only."""
+    """A socket that listens at `path`, for this user only; `OSError` if it cannot."""
     if path.is_socket() and not _answers(path):
         path.unlink()
     sock = socket.socket(socket.AF_UNIX)
@@ -46,6 +50,10 @@ def bind(path: Path) -> socket.socket:
         sock.bind(str(path))
         path.chmod(0o600)
         sock.listen(16)
+    except OSError as error:
+        sock.close()
+        said = _TAKEN.format(path=path, why=error.strerror or error)
+        raise OSError(error.errno, said) from None
     except BaseException:
         sock.close()
         raise

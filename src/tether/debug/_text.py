@@ -41,9 +41,14 @@ def deadlines(group: Group) -> str:
     return ", ".join(said)
 
 
+def plain(said: str) -> str:
+    """A line as it is, if nothing in it does something to a terminal."""
+    return said if said.isprintable() else ascii(said)[1:-1]
+
+
 def text(look: Look) -> str:
     """All of it."""
-    return "\n".join(_lines(look)) + "\n"
+    return "\n".join(map(plain, _lines(look))) + "\n"
 
 
 def _lines(look: Look) -> Iterator[str]:

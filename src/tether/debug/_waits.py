@@ -11,6 +11,7 @@ import threading
 from types import FrameType
 from typing import Any, NamedTuple
 
+from .. import _piece, _where
 from .._crew import Crew
 from .._handle import Handle
 from .._queue import Queue
@@ -27,6 +28,8 @@ _OTHERS = (
     *(asyncio.Event, asyncio.Queue, asyncio.TaskGroup, asyncio.Barrier),
     *(asyncio.StreamReader, Crew, Handle, Queue),
 )
+# What calls a piece of work: it is the piece that waits, and not for its crew.
+_CALLERS = {_piece._work.__code__, _piece._work_async.__code__}
 DEPTH = 12  # how far out from the innermost frame such a thing is looked for
 
 
@@ -44,7 +47,7 @@ def of_task(task: Task) -> tuple[Wait, list[FrameType]]:
     thing, outside = _thing(chain)
     waiter = innermost(task)
     if thing is not None:
-        return Wait(f"{_kind(thing)} {_name(thing, outside)}".strip(), thing), chain
+        return Wait(_titled(thing, outside), thing), chain
     if isinstance(waiter, asyncio.Task):
         return Wait(f"task {waiter.get_name()}", waiter), chain
     children = getattr(waiter, "_children", None)
@@ -55,7 +58,7 @@ def of_task(task: Task) -> tuple[Wait, list[FrameType]]:
         return Wait("its first step", None), chain
     if waiter is None:
         return Wait("nothing: it is ready to run, or runs", None), chain
-    return Wait(f"{chain[-1].f_code.co_qualname}()", None), chain
+    return Wait(_called(chain), None), chain
 
 
 def of_thread(frame: FrameType | None) -> tuple[Wait, list[FrameType]]:
@@ -67,8 +70,33 @@ def of_thread(frame: FrameType | None) -> tuple[Wait, list[FrameType]]:
     chain.reverse()
     thing, outside = _thing(chain)
     if thing is not None:
-        return Wait(f"{_kind(thing)} {_name(thing, outside)}".strip(), thing), chain
+        return Wait(_titled(thing, outside), thing), chain
     return Wait("", None), chain
+
+
+def waits_for(chain: list[FrameType]) -> str:
+    """What the frames of a task wait for, of one that has some."""
+    thing, outside = _thing(chain)
+    return _called(chain) if thing is None else _titled(thing, outside)
+
+
+def _called(chain: list[FrameType]) -> str:
+    """The function that waits, as the program has called it.
+
+    Of `sleep_async()` that, and not what waits inside of it.
+    """
+    at = len(chain) - 1
+    home = _home(chain[at])
+    while home in {"asyncio", "tether"} and at and _home(chain[at - 1]) == home:
+        at -= 1
+    return f"{chain[at].f_code.co_qualname}()"
+
+
+def _home(frame: FrameType) -> str:
+    """The package that it belongs to; "" of what only calls a piece of work."""
+    if frame.f_code in _CALLERS:
+        return ""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def state(thing: object) -> str:
@@ -114,19 +142,38 @@ def owners(thing: object) -> list[Task]:
 
 
 def _thing(chain: list[FrameType]) -> tuple[object | None, list[FrameType]]:
-    """The innermost thing to wait for, and the frames outside of its own methods."""
+    """The innermost thing to wait for, and the frames outside of its own methods.
+
+    Nothing outside of the program's own innermost frame: that waits for what it called.
+    """
     for index in range(len(chain) - 1, max(-1, len(chain) - 1 - DEPTH), -1):
         frame = chain[index]
-        names = frame.f_code.co_varnames
-        if not names or names[0] not in {"self", "crew"}:
-            continue
-        thing: object = frame.f_locals.get(names[0])
-        if isinstance(thing, _LOCKS + _OTHERS):
+        if frame.f_code in _CALLERS:
+            break
+        thing = _self(frame)
+        if issubclass(type(thing), _LOCKS + _OTHERS):
             outside = chain[:index]
-            while outside and outside[-1].f_locals.get("self") is thing:
-                outside.pop()
+            own = [frame]
+            while outside and _self(outside[-1]) is thing:
+                own.append(outside.pop())
+            if any(one.f_code.co_name == "__init__" for one in own):
+                break  # it is only being made, by a thread that goes on meanwhile
             return thing, outside
+        if not _where.is_of_a_library(frame):
+            break
     return None, []
+
+
+def _self(frame: FrameType) -> object:
+    """What a method is called on, or a function of a crew with."""
+    names = frame.f_code.co_varnames
+    if not names or names[0] not in {"self", "crew"}:
+        return None
+    return frame.f_locals.get(names[0])
+
+
+def _titled(thing: object, outside: list[FrameType]) -> str:
+    return f"{_kind(thing)} {_name(thing, outside)}".strip()
 
 
 def _name(thing: object, outside: list[FrameType]) -> str:

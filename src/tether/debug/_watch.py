@@ -22,11 +22,12 @@ from ._loops import Beats
 from ._model import Group, Look
 
 WINDOW = 30.0  # seconds: growth is that since the oldest look in it
+NOTED = 1.0  # a second: less is not called growth
 APART = 0.2  # seconds, the least between two looks of which a growth is worked out
 
 
 class Watch:
-    """Takes looks. From any thread; who asks while one is taken waits for it."""
+    """Takes looks. From any thread; who asks while one is taken waits for the next."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -35,6 +36,7 @@ class Watch:
         self._before: deque[tuple[float, dict[str, int], int]] = deque()
         self._first: dict[str, float] = {}
         self._live: Live[None] = Live(_nothing)
+        self._latest: tuple[float, Look] | None = None
 
     def open(self) -> None:
         """Note the contexts from now on, and those that are there."""
@@ -48,8 +50,15 @@ class Watch:
 
     def look(self) -> Look:
         """The whole process at this moment."""
+        asked = time.monotonic()
         with self._lock:
-            return self._look()
+            latest = self._latest
+            if latest is not None and latest[0] >= asked:
+                return latest[1]  # one look serves all who have waited for it
+            began = time.monotonic()
+            look = self._look()
+            self._latest = (began, look)
+            return look
 
     def _look(self) -> Look:
         now = time.monotonic()
@@ -103,7 +112,13 @@ class Watch:
         if not before or now - before[-1][0] >= APART:
             before.append((now, counts, look.task_count))
         # What grows is what is looked for; then what there is most of.
-        look.tasks.sort(key=lambda one: (-(one.growth or 0.0), -one.count))
+        look.tasks.sort(key=lambda one: (-_grows(one), -one.count))
+
+
+def _grows(group: Group) -> float:
+    """By how many a second; 0 of what comes and goes, or becomes less."""
+    rate = group.growth
+    return 0.0 if rate is None or rate < NOTED else rate
 
 
 def _key(group: Group) -> str:

@@ -11,13 +11,16 @@ A record gets four attributes, from `current()` at the moment of the call:
     cause        why the context is over, "" while it lasts
 
 `install()` does it for all records. `ContextFilter` does it for those of one handler:
-a filter of a logger would not see what its child loggers say. Neither ever raises.
+a filter of a logger would not see what its child loggers say. Neither ever raises, and
+what a call sets itself (`extra={"request_id": …}`) stays.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Collection
+from types import FrameType
 
 from tether import current
 from tether._clock import INF
@@ -56,7 +59,7 @@ def install() -> Callable[[], None]:
 
     def make(*args: object, **kwargs: object) -> logging.LogRecord:
         record: logging.LogRecord = before(*args, **kwargs)
-        _add(record)
+        _add(record, _extra(sys._getframe(1)))
         return record
 
     def undo() -> None:
@@ -67,22 +70,42 @@ def install() -> Callable[[], None]:
     return undo
 
 
-def _add(record: logging.LogRecord) -> None:
-    if "request_id" in vars(record):
-        return  # by the factory, or by `extra=`; or it comes from another thread
-    record.request_id = "-"
-    record.root = "-"
-    record.remaining = INF
-    record.cause = ""
+_MAKES = logging.Logger.makeRecord.__code__
+
+
+def _extra(caller: FrameType | None) -> Collection[str]:
+    """What the call sets by `extra=`: logging refuses a record that has it already."""
+    for _ in range(8):  # other factories may stand in between
+        if caller is None:
+            break
+        if caller.f_code is _MAKES:
+            return caller.f_locals["extra"] or ()
+        caller = caller.f_back
+    return ()
+
+
+def _add(record: logging.LogRecord, given: Collection[str] = ()) -> None:
+    said: dict[str, object] = {
+        "request_id": "-",
+        "root": "-",
+        "remaining": INF,
+        "cause": "",
+    }
+    known = vars(record)
+    if said.keys() <= known.keys():
+        return  # by the factory, or in another thread
     try:
         ctx = current()
-        record.request_id = ctx.value(REQUEST_ID, "-")
-        record.root = ctx.label or "-"
-        record.remaining = ctx.remaining()
+        said["request_id"] = ctx.value(REQUEST_ID, "-")
+        said["root"] = ctx.label or "-"
+        said["remaining"] = ctx.remaining()
         cause = ctx.cause()
         if cause is not None:
-            record.cause = str(cause) or type(cause).__name__
+            said["cause"] = str(cause) or type(cause).__name__
     except Exception:
         # A context of the user's own that fails, a cause that cannot be printed. The
         # record matters more.
-        return
+        pass
+    for name, value in said.items():
+        if name not in given:
+            known.setdefault(name, value)

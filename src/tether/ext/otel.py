@@ -88,8 +88,7 @@ def span(
                 yield mine
         except Exception as exc:
             if not isinstance(exc, ContextError):
-                mine.record_exception(exc)
-                mine.set_status(Status(StatusCode.ERROR, repr(exc)))
+                _failed(mine, exc)
             elif isinstance(exc, DeadlineExceeded):
                 mine.set_status(Status(StatusCode.ERROR, str(exc)))
             raise
@@ -187,6 +186,16 @@ def _conclude(span: Span, ctx: Context) -> None:
         span.add_event("context.done", said)
         if isinstance(error, DeadlineExceeded):
             span.set_status(Status(StatusCode.ERROR, str(error)))
+
+
+def _failed(span: Span, exc: Exception) -> None:
+    try:
+        span.record_exception(exc)
+        said = repr(exc)
+    except Exception:
+        said = type(exc).__name__  # it cannot be printed: it is raised all the same
+        span.add_event("exception", {"exception.type": said})
+    span.set_status(Status(StatusCode.ERROR, said))
 
 
 def _words(cause: BaseException | None) -> str:

@@ -44,7 +44,8 @@ class Ends:
             if is_over(scope)
         )
         with self._lock:  # after them: `there` keeps them from being counted twice
-            return self._gone + over
+            # A copy, made in one step: see above, another may go in between.
+            return Counter(self._gone) + over
 
 
 def is_over(scope: Scope) -> bool:

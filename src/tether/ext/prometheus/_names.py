@@ -25,6 +25,9 @@ class Names:
         """The name of the series for this name."""
         name = name or "none"
         if name not in self._known:
+            # Half a character, as of a file's name, would fail each scrape from now on.
+            name = name.encode("utf-8", "backslashreplace").decode("utf-8")
+        if name not in self._known:
             if len(self._known) >= self._most:
                 return OTHER
             self._known.add(name)

@@ -393,7 +393,7 @@ def test_a_deadline_above_ends_the_children_and_becomes_the_blocks_error(
 ) -> None:
     async def main() -> None:
         with pytest.raises(DeadlineExceeded) as caught:
-            with background().with_timeout(0.001) as budget:
+            with background().with_timeout(0.2) as budget:
                 with pytest.raises(asyncio.CancelledError):  # not the budget's error
                     async with Group(budget) as group:
                         task, thread = group.go(forever), group.go(blocked)
@@ -468,7 +468,7 @@ def test_an_error_of_a_child_wins_over_the_interruption_of_its_owner(run: Run) -
         task = asyncio.current_task()
         assert task is not None
         with pytest.raises(Boom) as caught:
-            with background().with_timeout(0.001) as budget:
+            with background().with_timeout(0.2) as budget:
                 async with Group(budget) as group:
                     group.go(cleanup_fails)
         assert caught.value is boom
@@ -766,7 +766,7 @@ def test_groups_nest_and_each_keeps_its_error(run: Run) -> None:
 def test_a_shield_around_the_group_holds(run: Run) -> None:
     async def main() -> None:
         with pytest.raises(DeadlineExceeded):
-            with background().with_timeout(0.005) as budget:
+            with background().with_timeout(0.2) as budget:
                 async with Group(budget.without_cancel()) as group:
                     handle = group.go(give_later, "rolled back")
                 assert budget.done()

@@ -536,7 +536,7 @@ def test_the_blocking_forms_on_a_loop_name_the_cure(run: Run) -> None:
 def test_the_error_names_the_budget_that_ran_out() -> None:
     semaphore = Semaphore(0)
     with pytest.raises(DeadlineExceeded) as caught:
-        with BG.with_timeout(0.001) as budget:
+        with BG.with_timeout(0.2) as budget:
             made = here()
             semaphore.acquire(budget)
     file, line = made.rsplit(":", 1)

@@ -279,7 +279,7 @@ def test_a_block_around_the_request_does_not_interrupt_detached_work(run: Run) -
     async def main() -> None:
         detached = WaitGroup(background())
         with pytest.raises(DeadlineExceeded):
-            with background().with_timeout(0.001) as request:
+            with background().with_timeout(0.2) as request:
                 handle = detached.go_with(request, slow)
                 await asyncio.sleep(LONG)
         assert await handle.wait_async() == "done"
@@ -398,7 +398,7 @@ def test_an_end_of_an_outer_block_ends_the_drain_and_interrupts_what_comes_next(
         detached = WaitGroup(background())
         detached.go_with(background(), forever)
         with pytest.raises(DeadlineExceeded) as caught:
-            with background().with_timeout(0.005) as outer:
+            with background().with_timeout(0.2) as outer:
                 with outer.with_timeout(LONG) as shutdown:
                     assert await detached.drain_async(shutdown) == ["forever"]
                     await asyncio.sleep(LONG)

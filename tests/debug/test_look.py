@@ -9,6 +9,8 @@ import weakref
 from contextlib import ExitStack
 from contextvars import Context as Variables
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from tests.debug.sick import PREFETCH, sick
@@ -438,6 +440,82 @@ def test_a_thread_is_of_the_root_it_works_for(page: debug.Server, run: Run) -> N
 
     [group] = [group for group in run(main).threads if group.root == "report"]
     assert "work" in [line.function.split(".")[-1] for line in group.stack]
+
+
+def wait_for(until: threading.Event) -> None:
+    until.wait()
+
+
+@pytest.mark.parametrize("how", ["asyncio", "anyio"])
+def test_a_thread_of_a_pool_is_of_the_root_it_was_given(
+    page: debug.Server, how: str
+) -> None:
+    async def main() -> Look:
+        began, until = threading.Event(), threading.Event()
+
+        def work() -> None:
+            began.set()
+            wait_for(until)
+
+        with background().with_timeout(60.0, label="GET /report"):
+            if how == "asyncio":
+                task = asyncio.create_task(asyncio.to_thread(work))
+            else:
+                task = asyncio.create_task(anyio.to_thread.run_sync(work))
+            while not began.is_set():
+                await asyncio.sleep(0)
+            found = page.look()
+            until.set()
+            await task
+        return found
+
+    [group] = [
+        group
+        for group in asyncio.run(main()).threads
+        if "wait_for" in [line.function for line in group.stack]
+    ]
+    assert (group.root, group.unlimited) == ("GET /report", 0)
+
+
+def test_a_thread_is_of_the_root_whose_block_it_is_in(page: debug.Server) -> None:
+    began, until = threading.Event(), threading.Event()
+
+    def serve() -> None:  # as a server of WSGI or gRPC does for each request
+        with background().with_timeout(60.0, label="GET /export") as ctx:
+            began.set()
+            wait_for(until)
+        assert ctx.done()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    began.wait()
+    [group] = [one for one in page.look().threads if one.root == "GET /export"]
+    until.set()
+    thread.join()
+    assert (group.count, group.unlimited) == (1, 0)
+
+
+def test_who_waits_for_something_of_its_own_is_not_said_to_share_it(
+    page: debug.Server, run: Run
+) -> None:
+    async def one() -> None:
+        with background().with_cancel(label="own"):
+            mine = asyncio.Event()
+            await mine.wait()
+
+    async def main() -> Look:
+        tasks = [asyncio.create_task(one()) for _ in range(50)]
+        await asyncio.sleep(0)
+        found = await look(page)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return found
+
+    found = run(main)
+    [group] = of_root(found, "own")
+    assert group.waits.endswith("(one each)")
+    assert [one.waiting for one in found.resources if "mine" in one.name] == [1]
 
 
 def test_growth_is_that_between_two_looks(page: debug.Server, run: Run) -> None:

@@ -9,8 +9,6 @@ lock, the outermost function is all.
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
 from types import CodeType, CoroutineType, FrameType
 from typing import Any
 
@@ -49,32 +47,3 @@ def frames(task: Task) -> list[FrameType]:
 def innermost(task: Task) -> Any:
     """What the innermost coroutine awaits, if that is a task or a future; or None."""
     return getattr(task, "_fut_waiter", None)
-
-
-def blocks(one: Any) -> list[object]:
-    """The context managers whose blocks a suspended coroutine is inside of.
-
-    The interpreter keeps their exits on the coroutine's stack, where the garbage
-    collector sees them: nobody need record who holds a lock.
-    """
-    referents = gc.get_referents(one)
-    if sys.version_info >= (3, 14):
-        # There the function and its object lie side by side.
-        exits = {
-            id(code)
-            for code in referents
-            if getattr(code, "__name__", "") in {"__aexit__", "__exit__"}
-        }
-        if not exits:
-            return []
-        return [
-            other
-            for other in referents
-            if hasattr(type(other), "__aexit__") or hasattr(type(other), "__exit__")
-        ]
-    return [
-        other.__self__
-        for other in referents
-        if getattr(other, "__name__", "") in {"__aexit__", "__exit__"}
-        and hasattr(other, "__self__")
-    ]

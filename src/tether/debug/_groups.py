@@ -75,20 +75,27 @@ class Members:
         some = self.tasks[:MEMBERS]
         stacks: Counter[tuple[tuple[CodeType, int], ...]] = Counter()
         what: Counter[str] = Counter()
-        things: dict[str, object] = {}
+        things: dict[str, dict[int, object]] = {}
+        shares: Counter[int] = Counter()
         for task in some:
             wait, frames = _waits.of_task(task)
             stacks[tuple((one.f_code, one.f_lineno) for one in frames)] += 1
             what[wait.what] += 1
             if wait.thing is not None:
-                things[wait.what] = wait.thing
+                things.setdefault(wait.what, {})[id(wait.thing)] = wait.thing
+                shares[id(wait.thing)] += 1
                 self.waits.add(id(wait.thing))
         [(stack, _)] = stacks.most_common(1)
         [(waits, times)] = what.most_common(1)
         resource = ""
         if waits in things:
-            waiting = round(len(self.tasks) * times / len(some))
-            resource = found.add(things[waits], waits, waiting)
+            most = max(things[waits].values(), key=lambda one: shares[id(one)])
+            share = shares[id(most)]
+            own = share == 1 < len(things[waits])
+            waiting = 1 if own else round(len(self.tasks) * share / len(some))
+            resource = found.add(most, waits, waiting)
+            if own:
+                waits += " (one each)"
         if len(what) > 1:
             waits += f" ({times} of {len(some)} looked at)"
         oldest = self._oldest
@@ -123,7 +130,7 @@ def of_threads(found: Found) -> list[Group]:
     for ident, frame in sys._current_frames().items():
         if ident == threading.get_ident():
             continue  # the one that looks
-        ctx = works.get(ident)
+        ctx = works.get(ident) or _roots.of_thread(frame)
         root = None if ctx is None else _roots.of_context(ctx)
         label = _roots.NOBODY if root is None else root.label
         wait, chain = _waits.of_thread(frame)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextvars import Context as Variables
+from functools import partial
+from types import BuiltinMethodType, FrameType
 from typing import Any, NamedTuple
 
 from .. import _clock
 from .._clock import INF
 from .._context import Context
+from .._current import Pending, var
 from .._describe import LABEL
 from .._interrupt import NO_TASK, Stack
 from .._scope import Scope
@@ -16,6 +20,11 @@ from ._chain import Task
 
 NOBODY = "no context"
 UNNAMED = "no label"
+# From here on outwards, what a thread has in its variables is about all contexts.
+_ABOUT_ALL = (
+    *("asyncio.runners", "asyncio.base_events"),
+    *("tether._timers", "tether.debug"),
+)
 _OPEN = {ENTERED, HELD, RELEASED}
 
 
@@ -35,6 +44,43 @@ def of_task(task: Task) -> Root:
     """Of the context that is current in a task."""
     ctx = context_of(task)
     return _NONE if ctx is None else of_context(ctx)
+
+
+def of_thread(frame: FrameType | None) -> Context | None:
+    """The context that a thread works for; from its innermost frame.
+
+    What is current in a thread no other one is told. But it is handed from function to
+    function, or with the variables into the thread of a pool: the innermost is it.
+    """
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).startswith(_ABOUT_ALL):
+            return None
+        for value in [*frame.f_locals.values()]:
+            ctx = _handed(value)
+            if ctx is not None:
+                return ctx
+        frame = frame.f_back
+    return None
+
+
+def _handed(value: Any) -> Context | None:
+    """The context that a value is or brings, if somebody is inside of it."""
+    if type(value).__module__ == "concurrent.futures.thread":
+        value = getattr(value, "fn", None)  # as of asyncio.to_thread()
+    if type(value) is partial:
+        value = value.func
+    if type(value) is BuiltinMethodType:
+        value = value.__self__  # the `run` of variables
+    if type(value) is Variables:
+        value = value.get(var)
+        if isinstance(value, Pending):
+            value = value._tether_context()
+    node = value
+    while issubclass(type(node), Node):
+        if type(node) is Scope:
+            return value if is_open(node) else None
+        node = node._parent
+    return None
 
 
 def of_context(ctx: Context) -> Root:

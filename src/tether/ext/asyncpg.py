@@ -277,7 +277,8 @@ async def _transaction(
             await _kept(ctx, begin())
             async with _guarded(ctx, conn):
                 if belt is not None and ctx.deadline is not None:
-                    limit = ceil((ctx.remaining() + belt) * 1000)
+                    # Not 0, which would be no limit.
+                    limit = max(1, ceil((ctx.remaining() + belt) * 1000))
                     await conn.execute(f"set local statement_timeout = {limit}")
                 yield conn
                 # Fails where a COMMIT would be a ROLLBACK, of which nobody would tell.

@@ -226,5 +226,5 @@ class _Commit:
 def _belt(ctx: Context, seconds: float | None) -> list[Any]:
     if seconds is None or ctx.deadline is None:
         return []
-    limit = ceil((ctx.remaining() + seconds) * 1000)
+    limit = max(1, ceil((ctx.remaining() + seconds) * 1000))  # 0 would be no limit
     return [f"set local statement_timeout = {limit}"]

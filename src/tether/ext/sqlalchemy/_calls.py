@@ -223,7 +223,7 @@ async def _closing(source: C) -> AsyncIterator[C]:
 def _belt(ctx: Context, seconds: float | None) -> list[sqlalchemy.TextClause]:
     if seconds is None or ctx.deadline is None:
         return []
-    limit = ceil((ctx.remaining() + seconds) * 1000)
+    limit = max(1, ceil((ctx.remaining() + seconds) * 1000))  # 0 would be no limit
     return [sqlalchemy.text(f"set local statement_timeout = {limit}")]
 
 

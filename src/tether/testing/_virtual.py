@@ -20,7 +20,7 @@ from typing import Self
 
 from .. import _clock, _loops, _pool, _threads, _timers
 from .._clock import Parker
-from ._standing import Looks, Standing
+from ._standing import Looks, Standing, is_there
 
 GLANCE = 0.0002
 # Turns of the event loop without anything new, after which its tasks count as waiting.
@@ -229,7 +229,8 @@ class VirtualClock:
 def _ending() -> Iterator[threading.Thread]:
     """Threads that `threading` lists no more and that have not quite ended.
 
-    Whoever joins one still waits for it.
+    Whoever joins one still waits for it; from Python 3.13 on, until the system's thread
+    is gone as well, which is the last to go.
     """
     listed = {*threading.enumerate()}
     # The set itself, in one step: iterating over a WeakSet fails when a thread starts.
@@ -239,7 +240,7 @@ def _ending() -> Iterator[threading.Thread]:
         # A dummy stands for a thread of somebody else's, whose end nobody hears of.
         if thread in listed or isinstance(thread, threading._DummyThread):
             continue
-        if thread is not None and thread.is_alive():
+        if thread is not None and (thread.is_alive() or is_there(thread)):
             yield thread
 
 

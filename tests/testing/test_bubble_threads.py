@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import queue
 import select
@@ -185,6 +186,33 @@ def test_the_clock_waits_for_a_thread_whose_variables_are_being_dropped() -> Non
         return time.monotonic()
 
     assert main() == 0.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is a guess")
+def test_the_clock_waits_for_a_thread_of_the_system_that_python_has_done_with() -> None:
+    """From Python 3.13 on, whoever joins it waits for this as well."""
+    libc = ctypes.CDLL(None)
+    key = ctypes.c_uint()
+    sleeps = ctypes.cast(libc.usleep, ctypes.c_void_p)
+    assert libc.pthread_key_create(ctypes.byref(key), sleeps) == 0
+
+    def work() -> None:
+        libc.pthread_setspecific(key, ctypes.c_void_p(100_000))
+
+    def joins() -> None:
+        with thread(work):
+            pass
+
+    @bubble
+    async def main() -> float:
+        async with asyncio.timeout(300.0):
+            await asyncio.to_thread(joins)
+        return time.monotonic()
+
+    try:
+        assert main() == 0.0
+    finally:
+        libc.pthread_key_delete(key)
 
 
 def test_deadlines_end_waits_in_threads_at_their_instants(bubble: object) -> None:

@@ -317,11 +317,15 @@ def test_a_watch_is_used_once_and_ended_once() -> None:
 def test_a_patience_that_is_no_time_is_refused(bad: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="patience"):
         Watch(patience=bad)
+    with pytest.raises((TypeError, ValueError), match="patience"):
+        verify_none(patience=bad)
 
 
 def test_bad_patterns_are_refused() -> None:
     with pytest.raises(TypeError, match="as text"):
         Watch(ignore=[print])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="as text"):
+        Watch(ignore=5)  # type: ignore[arg-type]
 
 
 def test_verify_none_is_for_the_end_of_a_program() -> None:

@@ -482,6 +482,75 @@ def test_on_a_loop_that_tests_share_each_is_told_of_its_own(suite: Suite) -> Non
     )
 
 
+def test_what_ends_on_a_loop_that_stands_between_tests_is_no_leak(suite: Suite) -> None:
+    source = """
+    import pytest_asyncio
+
+    WIDER = {"scope": "module", "loop_scope": "module"}
+
+    async def echo(reader, writer):
+        while data := await reader.read(100):
+            writer.write(data)
+        asyncio.get_running_loop().call_later(0.02, writer.close)
+
+    @pytest_asyncio.fixture(**WIDER)
+    async def port():
+        async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+            yield server.sockets[0].getsockname()[1]
+
+    @pytest_asyncio.fixture(**WIDER)
+    async def connection(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        yield reader, writer
+        writer.close()
+        await writer.wait_closed()
+
+    async def test_the_fixtures(connection):
+        connection[1].write(b"x")
+        assert await connection[0].read(1) == b"x"
+
+    async def test_a_connection_of_its_own(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"x")
+        assert await reader.read(1) == b"x"
+        writer.close()
+        await writer.wait_closed()
+
+    async def test_after_which_the_fixtures_end(connection):
+        pass
+    """
+    suite(source, *STRICT, *SHARED).assert_outcomes(passed=3)
+
+
+def test_idle_workers_of_anyio_belong_to_their_loop(suite: Suite) -> None:
+    source = """
+    from anyio import from_thread, to_thread
+
+    EVENT = threading.Event()
+
+    @pytest.fixture(scope="module")
+    def portal():
+        with from_thread.start_blocking_portal() as portal:
+            yield portal
+            EVENT.set()
+
+    def test_is_clean(portal):
+        assert portal.call(to_thread.run_sync, int) == 0
+
+    def test_leaves_one_at_work(portal):
+        portal.start_task_soon(to_thread.run_sync, EVENT.wait)
+        portal.call(asyncio.sleep, 0.01)
+
+    def test_after_which_the_fixture_ends(portal):
+        pass
+    """
+    result = suite(source, *STRICT)
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*teardown of test_leaves_one_at_work*", "*task: *BlockingPortal._call_func*"]
+    )
+
+
 def test_the_helpers_of_multiprocessing_are_no_test_s(suite: Suite) -> None:
     source = """
     import multiprocessing

@@ -374,6 +374,30 @@ def test_after_the_grace_the_clock_goes_on() -> None:
     assert run(main, grace=0.01) == HOUR
 
 
+def test_looking_whether_an_answer_is_coming_keeps_no_descriptor() -> None:
+    reader, writer = os.pipe()
+
+    def lowest_free() -> int:
+        number = os.dup(reader)
+        os.close(number)
+        return number
+
+    async def main(ctx: Context) -> int:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(reader, int)
+        before = lowest_free()
+        for _ in range(50):
+            await asyncio.sleep(HOUR)
+        loop.remove_reader(reader)
+        return lowest_free() - before
+
+    try:
+        assert run(main, grace=0.0) < 20  # other threads may open some meanwhile
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 # -- the end ---------------------------------------------------------------------------
 
 

@@ -248,7 +248,7 @@ class Loop(asyncio.SelectorEventLoop):
         for file in known:
             try:
                 fd = file if isinstance(file, int) else file.fileno()
-                with socket.socket(fileno=os.dup(fd)) as one:
+                with _copy(fd) as one:
                     if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                         continue
                     here, there = one.getsockname(), one.getpeername()
@@ -261,6 +261,16 @@ class Loop(asyncio.SelectorEventLoop):
             ends.add((here, there))
             others.add((there, here))
         return LOOPBACK if ends == others else grace
+
+
+def _copy(fd: int) -> socket.socket:
+    """A socket of its own for this descriptor; OSError if that is none."""
+    copy = os.dup(fd)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)  # which is not done for what is no socket
+        raise
 
 
 def _unsent(one: socket.socket) -> bool:

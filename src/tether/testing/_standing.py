@@ -88,6 +88,12 @@ class Looks:
         return Standing.LOCKED if name in WAITING else Standing.OUTSIDE
 
 
+def is_there(thread: threading.Thread) -> bool:
+    """Whether the system still has its thread, as far as it tells (Linux)."""
+    native = thread.native_id
+    return native is not None and (TASKS / str(native)).exists()
+
+
 def _kernel(native: int) -> tuple[bool, int, bool] | None:
     """Whether it sleeps, its context switches, whether in a lock; None: unknown."""
     try:

@@ -20,7 +20,7 @@ from typing import Self
 
 from .. import _clock, _loops, _pool, _threads, _timers
 from .._clock import Parker
-from ._standing import Looks, Standing
+from ._standing import Looks, Standing, is_there
 
 GLANCE = 0.0002
 # Turns of the event loop without anything new, after which its tasks count as waiting.
@@ -194,14 +194,15 @@ class VirtualClock:
     def _is_one_ending(self, listed: set[threading.Thread]) -> bool:
         """Whether a thread is listed by `threading` no more and has not quite ended.
 
-        Whoever joins it still waits for it.
+        Whoever joins it still waits for it; from Python 3.13 on, until the system's
+        thread is gone as well, which is the last to go.
         """
         gone = self._started - listed
         # A dummy stands for a thread of somebody else's, whose end nobody hears of.
         self._started |= {
             one for one in listed if not isinstance(one, threading._DummyThread)
         }
-        ending = {one for one in gone if one.is_alive()}
+        ending = {one for one in gone if one.is_alive() or is_there(one)}
         self._started -= gone - ending
         return bool(ending)
 

@@ -21,6 +21,8 @@ class Ignore:
     def __init__(self, patterns: Iterable[str]) -> None:
         if isinstance(patterns, str):
             patterns = [patterns]
+        if not isinstance(patterns, Iterable):
+            raise TypeError(f"ignore takes patterns as text, not {patterns!r}")
         self._patterns = list(patterns)
         for pattern in self._patterns:
             if not isinstance(pattern, str):

@@ -27,7 +27,8 @@ looking = False  # what the check itself opens does not count
 _hooked = False
 
 _PLUMBING = {
-    *("_pytest", "pluggy", "asyncio", "uvloop", "socket", "subprocess", "threading"),
+    *("_pytest", "pluggy", "pytest_asyncio", "asyncio", "uvloop", "socket"),
+    *("subprocess", "threading"),
     *("tempfile", "pathlib", "tokenize", "linecache"),
 }
 _EVENTS = {"open", "socket.__new__", "subprocess.Popen"}

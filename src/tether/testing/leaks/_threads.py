@@ -64,6 +64,8 @@ class Threads:
                 continue
             if thread in kept and is_idle_worker(thread):
                 continue
+            if _is_idle_of_anyio(thread):
+                continue
             whose, site = self._made.get(thread, (None, None))
             key = "thread", id(thread), thread.ident
             found[key] = Found(whose, partial(_told, thread, site))
@@ -84,6 +86,18 @@ def is_idle_worker(thread: threading.Thread) -> bool:
     """Whether it belongs to an executor and has nothing to do."""
     frame = sys._current_frames().get(thread.ident or 0)
     return frame is not None and frame.f_code is _WORKER
+
+
+def _is_idle_of_anyio(thread: Any) -> bool:
+    """Whether it is a worker of anyio's without work, which ends with a task there."""
+    kind = type(thread)
+    if kind.__module__ != "anyio._backends._asyncio":
+        return False
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_globals.get("__name__") in _WAITS:
+        frame = frame.f_back
+    idle = frame is not None and frame.f_code is kind.run.__code__
+    return idle and not (thread.root_task.done() or thread.loop.is_closed())
 
 
 def _told(thread: threading.Thread, site: _sites.Site) -> Leak:
@@ -118,4 +132,5 @@ def _told(thread: threading.Thread, site: _sites.Site) -> Leak:
 
 # Stands for a thread that something else than threading has started, as our timers'.
 _NOT_STARTED = threading._DummyThread
+_WAITS = {"queue", "threading"}
 _WORKER = executors._worker.__code__

@@ -134,7 +134,7 @@ class Watch:
         for pause in pauses(self._patience):
             if keys.isdisjoint(self.keys()):
                 return []
-            time.sleep(pause)
+            _pass(pause)
         leaks = [
             found.tell()
             for family in _families
@@ -189,17 +189,14 @@ class Watch:
     def left(self) -> list[Leak]:
         """What is left of what was made since `begin`, after some patience.
 
-        For where no event loop runs. The tasks of a loop that only stands meanwhile
-        may go on: it is run for the time.
+        For where no event loop runs. Loops that only stand meanwhile are run for the
+        time: what is left may be about to end there, as the server's half of a
+        connection.
         """
         for pause in pauses(self._patience):
             if not self._there():
                 return self._ignore.without(self._heard)
-            loop = self._standing_loop()
-            if loop is None:
-                time.sleep(pause)
-            else:
-                loop.run_until_complete(asyncio.sleep(pause))
+            _pass(pause)
         return self._told()
 
     async def left_async(self) -> list[Leak]:
@@ -229,20 +226,6 @@ class Watch:
         mine = [found for family in _families for found in self._mine(family)]
         leaks = [found.tell() for found in mine]
         return self._ignore.without([*self._heard, *leaks])
-
-    def _standing_loop(self) -> asyncio.AbstractEventLoop | None:
-        """The loop of a task that is left and could go on if its loop ran."""
-        if _loops.running_loop() is not None:
-            return None
-        for key, found in _tasks.now().items():
-            if key in self._before or found.owner not in (None, self._name):
-                continue
-            task = key() if callable(key) else None
-            if isinstance(task, asyncio.Task):
-                loop = task.get_loop()
-                if not loop.is_closed() and not loop.is_running():
-                    return loop
-        return None
 
     def _keys_of(self, task: asyncio.Task[object] | None) -> list[Hashable]:
         return [key for key in _tasks.now() if callable(key) and key() is task]
@@ -289,6 +272,17 @@ class Watch:
         self._warnings.__exit__(None, None, None)
 
 
+def _pass(seconds: float) -> None:
+    """Let the time pass, and what stands in event loops go on."""
+    loops: list[asyncio.AbstractEventLoop] = []
+    if _loops.running_loop() is None:
+        loops = [one for one in _tasks.open_loops() if not one.is_running()]
+    for loop in loops:
+        loop.run_until_complete(asyncio.sleep(seconds / len(loops)))
+    if not loops:
+        time.sleep(seconds)
+
+
 def verify_none(*, patience: float = PATIENCE, ignore: Iterable[str] = ()) -> None:
     """Raise `LeakError` if anything of ours is there: goleak's VerifyNone.
 
@@ -300,7 +294,7 @@ def verify_none(*, patience: float = PATIENCE, ignore: Iterable[str] = ()) -> No
         one for one in _families if isinstance(one, Threads | Processes | Contexts)
     ]
     leaks: list[Leak] = []
-    for pause in pauses(patience):
+    for pause in pauses(seconds_("patience", patience)):
         leaks = [found.tell() for one in kinds for found in one.now().values()]
         leaks = Ignore(ignore).without(leaks)
         if not leaks:

@@ -1,6 +1,6 @@
 """What the WSGI servers of the tests serve: the same views in three frameworks.
 
-A path is /FRAMEWORK/VIEW, or /FRAMEWORK-timed/VIEW for a timeout of 0.06 s; the query is
+A path is /FRAMEWORK/VIEW, or /FRAMEWORK-timed/VIEW for a timeout of 0.25 s; the query is
 a name under which what happens is written to the standard output, a line each. Run as a
 program it is one of the servers: python -m tests.ext.wsgi_app SERVER FD.
 """
@@ -196,7 +196,7 @@ FRAMEWORKS: dict[str, Any] = {
 APPLICATIONS = {
     name + suffix: ContextWSGI(app, timeout)
     for name, app in FRAMEWORKS.items()
-    for suffix, timeout in (("", None), ("-timed", 0.06))
+    for suffix, timeout in (("", None), ("-timed", 0.25))
 }
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from demo.processes import free_ports
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
@@ -130,9 +131,21 @@ def test_no_process_outlives_the_demo_however_it_ends(
     gone(left)
 
 
+def two_free_ports() -> int:
+    """The first of two in a row, of those that the system does not take by itself."""
+    while True:
+        first = random.randrange(10_000, 30_000)
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", first)),
+            socket.create_server(("127.0.0.1", first + 1)),
+        ):
+            return first
+
+
 def test_the_pods_have_live_pages_if_it_is_told_so(tmp_path: Path) -> None:
     # The first pod there is measures the machine: it is of the second shop.
-    first = free_ports(1)[0]
+    first = two_free_ports()
     with start("--debug", str(first), "--pods", "1", TMPDIR=str(tmp_path)) as demo:
         until = time.monotonic() + PATIENCE
         said = ""

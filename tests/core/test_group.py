@@ -774,7 +774,7 @@ def test_a_shield_around_the_group_holds(run: Run) -> None:
         assert handle.result() == "rolled back"
 
     async def give_later(ctx: Context, value: str) -> str:
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.3)  # longer than the budget
         return value
 
     run(main)

@@ -540,7 +540,7 @@ def test_the_error_names_the_budget_that_ran_out() -> None:
             made = here()
             semaphore.acquire(budget)
     file, line = made.rsplit(":", 1)
-    assert f"0.001 s budget set at {file}:{int(line) - 1}" in caught.value.detail
+    assert f"0.2 s budget set at {file}:{int(line) - 1}" in caught.value.detail
 
 
 def test_its_text_says_who_has_it_and_who_waits() -> None:

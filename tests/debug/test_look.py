@@ -438,8 +438,12 @@ def test_a_thread_is_of_the_root_it_works_for(page: debug.Server, run: Run) -> N
             await task
         return found
 
-    [group] = [group for group in run(main).threads if group.root == "report"]
-    assert "work" in [line.function.split(".")[-1] for line in group.stack]
+    [group] = [
+        group
+        for group in run(main).threads
+        if "work" in [line.function.split(".")[-1] for line in group.stack]
+    ]
+    assert group.root == "report"
 
 
 def wait_for(until: threading.Event) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
@@ -92,7 +92,10 @@ def in_a_task(ctx: Context, served: Served, kind: str) -> None:
                 if kind in ONE:
                     await call_async(ctx, method, argument(kind))
                 else:
-                    await anext(stream_async(ctx, method, argument(kind)))
+                    async with aclosing(
+                        stream_async(ctx, method, argument(kind))
+                    ) as responses:
+                        await anext(responses)
 
     Kept(LOOPS[0])(main)
 

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.ext.processes import PATIENCE, TREE, Watch, python
+from tests.ext.serving import until
 from tether import Canceled, Context, DeadlineExceeded, background
 from tether.ext.subprocess import Ended, run
 from tether.ext.subprocess._process import Process
@@ -367,10 +369,27 @@ def test_ends_of_all_kinds_at_the_same_moment(watch: Watch) -> None:
 
 
 def test_keyboard_interrupt_ends_the_tree(watch: Watch) -> None:
-    watch.then(lambda: os.kill(os.getpid(), signal.SIGINT))
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        # Before that it would break off Popen, which nobody can see to.
+        until(lambda: "complete" in functions(main), "it is waited for")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watch.then(interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(background(), ["sh", "-c", TREE], env=watch.env)
     assert watch.alive() == []
+
+
+def functions(ident: int) -> list[str]:
+    """Those that a thread is in."""
+    frame = sys._current_frames().get(ident)
+    found = []
+    while frame is not None:
+        found.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return found
 
 
 def test_a_number_is_signaled_only_while_it_is_ours(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from tests.testing.leaking import CLEAN, LEAKS, fails, keep, sweep_up, waits
 from tether import Context, Group, WaitGroup, background, to_thread
 from tether.testing import LeakError, Watch, verify_none
+from tether.testing.leaks._descriptors import GRPC
 
 pytestmark = [
     pytest.mark.tether_leaks(off=True),  # they leak
@@ -283,6 +287,23 @@ def test_what_is_ignored_may_stay() -> None:
         over.set()
         thread.join()
         over.clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "eventfd"), reason="no descriptors of events here")
+@pytest.mark.parametrize("used", [False, True], ids=["without gRPC", "with gRPC"])
+def test_what_grpc_makes_anew_at_a_fork_is_no_leak(
+    used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, GRPC, raising=False)
+    if used:
+        monkeypatch.setitem(sys.modules, GRPC, ModuleType(GRPC))
+    watch = Watch(patience=0.01)
+    watch.begin()
+    made = os.eventfd(0)
+    told = [leak.what for leak in watch.left()]
+    os.close(made)
+    watch.end()
+    assert ["eventfd" in what for what in told] == ([] if used else [True])
 
 
 def test_a_task_that_goes_later_is_not_this_watch_s() -> None:

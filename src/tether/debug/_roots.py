@@ -79,7 +79,7 @@ def _handed(value: Any) -> Context | None:
     while issubclass(type(node), Node):
         if type(node) is Scope:
             return value if is_open(node) else None
-        node = node._parent
+        node = getattr(node, "_parent", None)  # none yet, if it is just being made
     return None
 
 
@@ -114,7 +114,7 @@ def is_open(scope: Node) -> bool:
 
     A task can end inside of a block that it has never left: then nobody is.
     """
-    if scope._state not in _OPEN:
+    if getattr(scope, "_state", None) not in _OPEN:  # none yet: it is just being made
         return False
     stack = scope._tether_stack
     return not (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Hashable
 from functools import partial
 from pathlib import PurePath
@@ -16,6 +17,9 @@ from ._leak import Leak
 FOLDER = "/proc/self/fd"
 # What the system and its libraries open once, for good.
 FOR_GOOD = ("/dev/null", "/dev/urandom", "/dev/tty", "/proc/", "/sys/")
+# Once it has been used, gRPC makes one of its own anew whenever the process forks.
+OF_GRPC = ("anon_inode:[eventfd]",)
+GRPC = "grpc._cython.cygrpc"
 
 _Key = tuple[str, int, int, int]
 
@@ -76,10 +80,11 @@ def _look(before: dict[_Key, str], helpers: frozenset[int]) -> _Look:
             continue  # that of the folder itself
         key = "fd", number, stat.st_dev, stat.st_ino
         names[key] = before.get(key) or _name(number)  # names are dear
+    nobodys = FOR_GOOD + OF_GRPC if GRPC in sys.modules else FOR_GOOD
     found: dict[Hashable, Found] = {
         key: Found(None, partial(_told, key[1]))
         for key, name in names.items()
-        if name and not name.startswith(FOR_GOOD) and key[1] not in helpers
+        if name and not name.startswith(nobodys) and key[1] not in helpers
     }
     return _Look(names, helpers, found)
 

@@ -300,10 +300,10 @@ def test_what_grpc_makes_anew_at_a_fork_is_no_leak(
     watch = Watch(patience=0.01)
     watch.begin()
     made = os.eventfd(0)
-    told = [leak.what for leak in watch.left()]
+    told = any(f"(descriptor {made})" in leak.what for leak in watch.left())
     os.close(made)
     watch.end()
-    assert ["eventfd" in what for what in told] == ([] if used else [True])
+    assert told is not used
 
 
 def test_a_task_that_goes_later_is_not_this_watch_s() -> None:

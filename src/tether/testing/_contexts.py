@@ -110,7 +110,7 @@ class _Countdown:
             return
         with self._lock:
             self._left -= 1
-            over = self._left == 0
+            over = self._left <= 0  # whoever counted to 0 may not have ended it yet
         if over:
             self._end()
 

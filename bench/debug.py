@@ -26,6 +26,9 @@ from typing import Any, Literal
 import httpx
 
 from bench._measure import Case, Effort, Run, Side
+from demo.data import Cart
+from demo.prefetch import Recommended
+from demo.prefetch.incident import Prefetches
 from tether import background, debug
 from tether.ext.httpx import AsyncClient
 
@@ -94,16 +97,11 @@ class Incident:
     """The handler of the demo's incident, on a service that answers no more."""
 
     def __init__(self) -> None:
-        from demo.prefetch import Recommended
-        from demo.prefetch.incident import Prefetches
-
         client = AsyncClient(base_url="http://recommendations", transport=Stuck())
         self._prefetches = Prefetches(background(), Recommended(client), 0)
 
     async def serve(self, count: int) -> None:
         """Answer so many requests for a cart; the task of each stays."""
-        from demo.data import Cart
-
         for number in range(count):
             with background().with_timeout(3.0, label="GET /carts/{id}") as request:
                 self._prefetches.start(request, Cart(number, [], b""))

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from math import ceil
 from typing import Any, final
 
+from ._context import Context
 from ._loops import Task, running_loop
 
 ACTIVE = 1  # PQTRANS_ACTIVE: a command is in progress
 QUERY_CANCELED = "57014"
+
+
+def limits(ctx: Context, seconds: float | None) -> list[str]:
+    """What has the server limit each statement of a transaction by itself.
+
+    To what `ctx` has left and so many seconds; nothing if there is no belt or no limit.
+    """
+    if seconds is None or ctx.deadline is None:
+        return []
+    limit = max(1, ceil((ctx.remaining() + seconds) * 1000))  # 0 would be no limit
+    return [f"set local statement_timeout = {limit}"]
 
 
 @final

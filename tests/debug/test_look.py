@@ -6,8 +6,10 @@ import asyncio
 import sys
 import threading
 import weakref
+from collections.abc import Coroutine
 from contextlib import ExitStack
 from contextvars import Context as Variables
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -22,6 +24,18 @@ from tether.debug import Look, Resource
 
 async def look(page: debug.Server) -> Look:
     return await asyncio.to_thread(page.look)
+
+
+async def look_at(page: debug.Server, *work: Coroutine[Any, Any, None]) -> Look:
+    """What the page finds while so many tasks wait."""
+    tasks = [asyncio.create_task(one) for one in work]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    found = await look(page)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    return found
 
 
 def of_root(look: Look, root: str) -> list[debug.Group]:
@@ -100,17 +114,7 @@ def test_what_a_holder_waits_for_is_told_so_that_a_deadlock_shows(
 ) -> None:
     async def main() -> Look:
         left, right = asyncio.Lock(), asyncio.Lock()
-        tasks = [
-            asyncio.create_task(take("one", left, right)),
-            asyncio.create_task(take("two", right, left)),
-        ]
-        for _ in range(3):
-            await asyncio.sleep(0)
-        found = await look(page)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        return found
+        return await look_at(page, take("one", left, right), take("two", right, left))
 
     locks = [one for one in run(main).resources if one.kind == "asyncio.Lock"]
     holders = [one.holders[0] for one in locks]
@@ -129,13 +133,7 @@ def test_who_waits_for_the_lock_that_it_holds_is_told(
 
     async def main() -> Look:
         lock = asyncio.Lock()
-        tasks = [asyncio.create_task(twice(lock)) for _ in range(3)]
-        await asyncio.sleep(0)
-        found = await look(page)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        return found
+        return await look_at(page, *[twice(lock) for _ in range(3)])
 
     [one] = [one for one in run(main).resources if one.kind == "asyncio.Lock"]
     assert (one.waiting, one.holder_count) == (3, 1)
@@ -508,13 +506,7 @@ def test_who_waits_for_something_of_its_own_is_not_said_to_share_it(
             await mine.wait()
 
     async def main() -> Look:
-        tasks = [asyncio.create_task(one()) for _ in range(50)]
-        await asyncio.sleep(0)
-        found = await look(page)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        return found
+        return await look_at(page, *[one() for _ in range(50)])
 
     found = run(main)
     [group] = of_root(found, "own")

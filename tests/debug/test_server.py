@@ -14,6 +14,8 @@ import stat
 import subprocess
 import sys
 import sysconfig
+import threading
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,6 +26,7 @@ import pytest
 
 from tests.debug.sick import PREFETCH, sick
 from tether import background, debug
+from tether.debug import _server
 from tether.debug._sockets import processes
 
 TOKEN = "a token of more than 16 characters"
@@ -477,3 +480,26 @@ for _ in range(2):
 """)
     assert "ZeroDivisionError: in the look" in said
     assert "CONTEXTS" in said
+
+
+def test_clients_that_leave_at_once_keep_one_descriptor_between_them(
+    page: debug.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = page._servers[0]
+    assert isinstance(server, _server._HTTP)
+    server._give_one()
+    made: list[socket.socket] = []
+
+    class Slow(socket.socket):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+            time.sleep(0.05)  # the others come meanwhile
+
+    monkeypatch.setattr(socket, "socket", Slow)
+    threads = [threading.Thread(target=server._keep_one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [server._spare]

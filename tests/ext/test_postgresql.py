@@ -534,6 +534,26 @@ def test_the_belt_works_alone(on: Callable[[Test], None]) -> None:
     on(test)
 
 
+@pytest.mark.parametrize(
+    "belt", [-LONG, -2 * LONG], ids=["none left", "less than none"]
+)
+def test_a_belt_with_no_time_left_is_not_none(
+    on: Callable[[Test], None], belt: float
+) -> None:
+    """Nothing but the server ends the statement: 0 would let it run for ever."""
+
+    async def test(stack: Stack) -> None:
+        async with stack.pool(1) as pool:
+            with pytest.raises(KeyError), background().with_timeout(LONG) as ctx:
+                async with stack.transaction(ctx, pool, belt=belt) as conn:
+                    with pytest.raises(stack.canceled):
+                        await stack.fetch_one(background(), conn, ENDLESS)
+                    assert not ctx.done()
+                    raise KeyError
+
+    on(test)
+
+
 @pytest.mark.parametrize("plain", [True, False])
 def test_the_roll_back_holds_in_a_canceled_scope_of_anyios(
     on: Callable[[Test], None], rows: str, watch: Watch, plain: bool

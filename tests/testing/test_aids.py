@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -342,6 +343,36 @@ def test_connections_stall_when_they_are_told(
         client.settimeout(30)
         with pytest.raises(ConnectionResetError):
             client.recv(1)
+
+
+def test_a_proxy_that_cannot_begin_says_why(
+    echo: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start_server(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "start_server", start_server)
+    with pytest.raises(OSError, match="Too many open files"):
+        with Proxy(*echo):
+            pytest.fail("it has not begun")
+
+
+def test_a_proxy_that_another_thread_leaves_meanwhile_holds_up_nobody(
+    echo: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def lost(_: object) -> None:
+        asked.set()  # and its loop will not come to it
+
+    with Proxy(*echo) as proxy:
+        with monkeypatch.context() as patch:
+            patch.setattr(proxy, "_call", lost)
+            fails = threading.Thread(target=proxy.fail_now, args=("reset",))
+            fails.start()
+            assert asked.wait(30)
+    fails.join(30)
+    assert not fails.is_alive()
 
 
 def test_nobody_upstream_is_the_end_of_the_connection(tether_proxy: Proxies) -> None:

@@ -24,11 +24,11 @@ def codes(task: Task) -> list[CodeType]:
     found: list[CodeType] = []
     inner: Any = _awaits.coro_of(task)
     for _ in range(DEEPEST):
-        if inner.__class__ is not CoroutineType:  # nearly all are
+        if inner.__class__ is not CoroutineType:  # nearly all are one to their end
             break
         found.append(inner.cr_code)
         inner = inner.cr_await if inner.cr_suspended and GIL else None
-    if inner is not None and inner.__class__.__name__ != "FutureIter":  # mostly the end
+    if inner is not None and inner.__class__.__name__ != "FutureIter":
         rest = _awaits.links(inner, DEEPEST - len(found))
         found += [_awaits.part(one, "code") for one in rest]
     return found

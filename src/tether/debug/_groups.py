@@ -188,8 +188,11 @@ def _without_start(chain: list[FrameType]) -> list[FrameType]:
     return chain[first:] or chain
 
 
-def _line(code: CodeType, line: int) -> Line:
-    return Line(code.co_qualname, code.co_filename, line, code.co_firstlineno)
+def _line(code: CodeType, line: int | None) -> Line:
+    # A frame that runs can be at an instruction of no line: Python tells None then.
+    first = code.co_firstlineno
+    shown = first if line is None else line
+    return Line(code.co_qualname, code.co_filename, shown, first)
 
 
 def _id(label: str, names: Iterable[str]) -> str:

@@ -17,11 +17,6 @@ class Line:
     first: int
     """The line on which the function begins."""
 
-    def __post_init__(self) -> None:
-        # A frame that runs can be at an instruction of no line: Python tells None then.
-        if self.line is None:
-            object.__setattr__(self, "line", self.first)
-
     def __str__(self) -> str:
         short = "/".join(self.file.replace("\\", "/").split("/")[-2:])
         return f"{self.function} {short}:{self.line}"

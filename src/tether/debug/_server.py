@@ -205,6 +205,7 @@ class _HTTP(ThreadingHTTPServer):
         self.token = token
         self.local = local  # a unix socket: its file says who may
         self.closing = threading.Event()
+        self._spares = threading.Lock()  # clients are served in threads
         self._spare: socket.socket | None = None
         self._keep_one()
 
@@ -236,12 +237,14 @@ class _HTTP(ThreadingHTTPServer):
 
     def _keep_one(self) -> None:
         """A descriptor for the time when there is no other."""
-        if self._spare is None:
-            with suppress(OSError):
-                self._spare = socket.socket()
+        with self._spares:
+            if self._spare is None:
+                with suppress(OSError):
+                    self._spare = socket.socket()
 
     def _give_one(self) -> bool:
-        spare, self._spare = self._spare, None
+        with self._spares:
+            spare, self._spare = self._spare, None
         if spare is not None:
             spare.close()
         return spare is not None

@@ -59,9 +59,7 @@ def _wait(read: int, watch: Watch) -> None:
         except Exception:
             said = f"the look has failed, please report it:\n{traceback.format_exc()}"
         left = said.encode("utf-8", "replace")
-        with suppress(
-            OSError
-        ):  # of a stderr that is closed, or full: not the next time
+        with suppress(OSError):  # stderr is closed, or full: not the next time
             while left:
                 left = left[os.write(2, left) :]
 

@@ -36,7 +36,6 @@ from collections.abc import (
     Iterator,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from math import ceil
 from typing import Any, Protocol, TypeVar, cast
 
 from tether import Context, ContextError
@@ -45,7 +44,7 @@ from tether._current import var as current
 from tether._errors import CommitUnknown
 from tether._line import context_
 from tether._outlast import apart, at_once, outlasting
-from tether._postgres import Asyncpg
+from tether._postgres import Asyncpg, limits
 from tether._stopping import GRACE, stopping
 
 try:
@@ -276,10 +275,8 @@ async def _transaction(
         try:
             await _kept(ctx, begin())
             async with _guarded(ctx, conn):
-                if belt is not None and ctx.deadline is not None:
-                    # Not 0, which would be no limit.
-                    limit = max(1, ceil((ctx.remaining() + belt) * 1000))
-                    await conn.execute(f"set local statement_timeout = {limit}")
+                for statement in limits(ctx, belt):
+                    await conn.execute(statement)
                 yield conn
                 # Fails where a COMMIT would be a ROLLBACK, of which nobody would tell.
                 # Inside a transaction the constraints are still the outer's affair.

@@ -16,6 +16,7 @@ from .._checks import seconds_, whole_
 Failure = Literal["reset", "half-close", "stall"]
 
 CHUNK = 65536
+LOOK = 0.05  # seconds
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends a reset
@@ -68,6 +69,8 @@ class Proxy:
         self._accepted = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = asyncio.Event()
+        self._ready = threading.Event()
+        self._failed: Exception | None = None  # why it could not begin
         self.host = "127.0.0.1"
         self.port = 0  # known inside its block
         self._thread = threading.Thread(target=self._run, name="tether proxy")
@@ -87,15 +90,18 @@ class Proxy:
             done.set()
 
         self._call(fail)
-        done.wait()
+        while not done.wait(LOOK) and self._thread.is_alive():
+            pass  # else another thread has left the block: they are closed
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server((self.host, 0))
         self.port = self._listener.getsockname()[1]
-        ready = threading.Event()
-        self._ready = ready.set
         self._thread.start()
-        ready.wait()
+        self._ready.wait()
+        if self._failed is not None:
+            self._thread.join()
+            self._listener.close()
+            raise self._failed
         return self
 
     def __exit__(
@@ -117,12 +123,16 @@ class Proxy:
             with asyncio.Runner() as runner:
                 self._loop = runner.get_loop()
                 runner.run(self._serve())
+        except Exception as exc:
+            if self._ready.is_set():
+                raise
+            self._failed = exc  # as there are no descriptors
         finally:
-            self._ready()  # who enters must not wait for one that could not begin
+            self._ready.set()
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._accept, sock=self._listener)
-        self._ready()
+        self._ready.set()
         await self._over.wait()
         server.close()
         for task in self._tasks:

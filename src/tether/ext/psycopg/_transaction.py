@@ -17,13 +17,12 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from math import ceil
 from typing import TYPE_CHECKING, Any, overload
 
 from tether import Context, ContextError
 from tether._loops import refuse_to_block
 from tether._outlast import at_once, outlasting
-from tether._postgres import Psycopg
+from tether._postgres import Psycopg, limits
 from tether._stopping import stopping
 
 from ._guard import guarded, guarded_async
@@ -98,8 +97,8 @@ def in_thread(
             with guarded(ctx, conn):
                 work.__enter__()
                 begun = True
-                for statement in _belt(ctx, belt):
-                    conn.execute(statement)
+                for statement in limits(ctx, belt):
+                    conn.execute(statement.encode())
                 yield conn
             ctx.check()
             commit.refuse_aborted()
@@ -147,8 +146,8 @@ async def in_task(
             ):
                 await work.__aenter__()
                 begun = True
-                for statement in _belt(ctx, belt):
-                    await conn.execute(statement)
+                for statement in limits(ctx, belt):
+                    await conn.execute(statement.encode())
                 yield conn
             ctx.check()
             commit.refuse_aborted()
@@ -221,10 +220,3 @@ class _Commit:
         if self._conn.closed and isinstance(exc, Exception):
             raise CommitUnknown from exc
         return False
-
-
-def _belt(ctx: Context, seconds: float | None) -> list[Any]:
-    if seconds is None or ctx.deadline is None:
-        return []
-    limit = max(1, ceil((ctx.remaining() + seconds) * 1000))  # 0 would be no limit
-    return [f"set local statement_timeout = {limit}"]

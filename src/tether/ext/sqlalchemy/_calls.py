@@ -9,7 +9,6 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from math import ceil
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sqlalchemy import event
@@ -19,6 +18,7 @@ from tether._calls import under
 from tether._line import context_
 from tether._loops import refuse_to_block
 from tether._outlast import outlasting
+from tether._postgres import limits
 
 from ._engine import GUARDED, following
 from ._library import (
@@ -188,8 +188,8 @@ def _in_thread(ctx: Context, source: Any, belt: float | None) -> Iterator[Any]:
     else:
         begin = source.begin_nested if source.in_transaction() else source.begin
         with _guarded_in_thread(ctx, source), begin():
-            for statement in _belt(ctx, belt):
-                source.execute(statement)
+            for statement in limits(ctx, belt):
+                source.execute(sqlalchemy.text(statement))
             yield source
 
 
@@ -206,8 +206,8 @@ async def _in_task(ctx: Context, source: Any, belt: float | None) -> AsyncIterat
     else:
         begin = source.begin_nested if source.in_transaction() else source.begin
         async with _guarded_in_task(ctx, source), begin():
-            for statement in _belt(ctx, belt):
-                await source.execute(statement)
+            for statement in limits(ctx, belt):
+                await source.execute(sqlalchemy.text(statement))
             yield source
 
 
@@ -218,13 +218,6 @@ async def _closing(source: C) -> AsyncIterator[C]:
         yield source
     finally:
         await outlasting(source.close())
-
-
-def _belt(ctx: Context, seconds: float | None) -> list[sqlalchemy.TextClause]:
-    if seconds is None or ctx.deadline is None:
-        return []
-    limit = max(1, ceil((ctx.remaining() + seconds) * 1000))  # 0 would be no limit
-    return [sqlalchemy.text(f"set local statement_timeout = {limit}")]
 
 
 # -- single statements ---------------------------------------------------------------

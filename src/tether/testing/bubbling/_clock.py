@@ -103,6 +103,10 @@ class BubbleClock(VirtualClock):
         """A thread that somebody outside starts is not inside."""
         self._known.add(thread)
 
+    def take_in(self, thread: threading.Thread) -> None:
+        """One that somebody inside has started is: it may end before any look."""
+        self._started.add(thread)
+
     def lend(self, pool: Executor) -> None:
         """Somebody inside hands work to this pool, which is older."""
         with self._lock:

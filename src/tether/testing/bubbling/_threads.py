@@ -94,15 +94,14 @@ class Thread:
 
     def start(self: Any) -> None:
         """Like the real one; the thread is inside if the caller is."""
-        virtual = _clock.virtual
-        clock = virtual if isinstance(virtual, BubbleClock) else None
-        if clock is not None and not clock.has(get_ident()):
-            clock.leave_outside(self)
+        clock = here()
+        if clock is None and isinstance(_clock.virtual, BubbleClock):
+            _clock.virtual.leave_outside(self)
         _starting.thread = self
         try:
             before[threading.Thread, "start"](self)
-            if clock is not None and self not in clock._known:
-                clock._started.add(self)  # it may be at its end before any look
+            if clock is not None:
+                clock.take_in(self)
         finally:
             vars(_starting).clear()
 

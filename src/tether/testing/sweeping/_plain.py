@@ -80,8 +80,8 @@ def operate(
     again = _run(call, second, name, limit, clock)
     trace.abandoned = second.abandoned
     head = "the same operation on the same state"
-    if second.problems:
-        trace.problems.append(second.problems[0].replace("it", head, 1))
+    if second.problems:  # of which each is said of "it"
+        trace.problems.append(head + second.problems[0].removeprefix("it"))
     elif again is not None:
         trace.problems.append(f"{head} raises {type(again).__name__}: {again}")
 

@@ -47,6 +47,19 @@ def resource(look: Look, part: str) -> Resource:
     return one
 
 
+def test_where_python_knows_no_line_the_first_of_the_function_is_told(
+    page: debug.Server, run: Run
+) -> None:
+    async def lost() -> None:
+        await asyncio.sleep(3600.0)
+
+    lost.__code__ = lost.__code__.replace(co_linetable=b"")
+    first = lost.__code__.co_firstlineno
+    found = run(lambda: look_at(page, lost()))
+    lines = [line for group in found.tasks for line in group.stack]
+    assert [line.line for line in lines if "lost" in line.function] == [first]
+
+
 def test_tasks_of_one_root_in_the_same_functions_are_one_group(
     page: debug.Server, run: Run
 ) -> None:

@@ -282,12 +282,6 @@ def test_names_of_the_program_do_nothing_to_a_terminal(page: debug.Server) -> No
     assert rb"1 \x1b[2Jgone\n9 @ forged, made at" in body
 
 
-def test_a_line_that_python_does_not_know_is_the_first_of_its_function() -> None:
-    unknown: Any = None
-    line = debug.Line("work", "shop.py", unknown, 7)
-    assert line.line == 7
-
-
 def test_seconds_gives_the_growth_in_one_request(page: debug.Server) -> None:
     body = ask(page, "/debug/tether.json?seconds=0.3")[2]
     assert json.loads(body)["growth"] is not None

@@ -91,4 +91,5 @@ def line(frame: FrameType | None) -> str:
     if frame is None:
         return ""
     code = frame.f_code
-    return f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+    number = frame.f_lineno or code.co_firstlineno  # at an instruction of no line: None
+    return f"{code.co_filename}:{number} in {code.co_qualname}"

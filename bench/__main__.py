@@ -11,58 +11,37 @@ import json
 import platform
 import sys
 import time
-from types import ModuleType
+from importlib import import_module
 
-from bench import (
-    asgi,
-    chain,
-    clients,
-    debug,
-    derive,
-    groups,
-    grpc,
-    jobs,
-    latency,
-    leaks,
-    looks,
-    memory,
-    observe,
-    resources,
-    scopes,
-    sql,
-    strict,
-    sweep,
-    threads,
-    tree,
-    vet,
-    waits,
-)
+from bench import leaks
 from bench._measure import FULL, QUICK, Row, Verdict, measure
 from bench.packages import _table
 
-TOPICS: dict[str, ModuleType] = {
-    "scopes": scopes,
-    "derive": derive,
-    "looks": looks,
-    "tree": tree,
-    "memory": memory,
-    "latency": latency,
-    "threads": threads,
-    "waits": waits,
-    "asgi": asgi,
-    "clients": clients,
-    "chain": chain,
-    "grpc": grpc,
-    "groups": groups,
-    "sql": sql,
-    "resources": resources,
-    "jobs": jobs,
-    "observe": observe,
-    "debug": debug,
-    "vet": vet,
-    "sweep": sweep,
-    "strict": strict,
-}
+# A module each, loaded when it is asked for: no topic is measured beside what another
+# one needs.
+TOPICS = (
+    "scopes",
+    "derive",
+    "looks",
+    "tree",
+    "memory",
+    "latency",
+    "threads",
+    "waits",
+    "asgi",
+    "clients",
+    "chain",
+    "grpc",
+    "groups",
+    "sql",
+    "resources",
+    "jobs",
+    "observe",
+    "debug",
+    "vet",
+    "sweep",
+    "strict",
+)
 PEERS = (
     "anyio",
     "trio",
@@ -128,7 +107,9 @@ def versions() -> dict[str, str]:
 
 def show(topic: str, rows: list[Row]) -> None:
     """Print the rows of one topic."""
-    heading = (TOPICS[topic].__doc__ or "").split("\n", 1)[0].rstrip(".")
+    heading = (
+        (import_module(f"bench.{topic}").__doc__ or "").split("\n", 1)[0].rstrip(".")
+    )
     print(f"\n{topic}: {heading}")
     case = ""
     for row in rows:
@@ -210,7 +191,7 @@ def main(argv: list[str] | None = None) -> int:
         "--quick", action="store_true", help="a smoke test: the numbers mean nothing"
     )
     args = parser.parse_args(words)
-    wanted: list[str] = args.name or list(TOPICS)
+    wanted: list[str] = args.name or [*TOPICS]
     unknown = [name for name in wanted if name not in TOPICS]
     if unknown:
         parser.error(f"no topic {unknown[0]!r}; there are {', '.join(TOPICS)}")
@@ -222,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{'':{NAME}}{'median':>{VALUE}}{'ratio':>{RATIO}}   bar")
     rows: list[tuple[str, Row]] = []
     for topic in wanted:
-        cases = TOPICS[topic].cases(effort)
+        cases = import_module(f"bench.{topic}").cases(effort)
         part = [row for case in cases for row in measure(case, effort)]
         rows += [(topic, row) for row in part]
         if not args.json:

@@ -188,6 +188,8 @@ class _Entrant:
 def measure(case: Case, effort: Effort) -> list[Row]:
     """All rows of a case, measured in turns; a side that fails says so in its row."""
     entrants = [_Entrant(side) for side in case.sides]
+    gc.collect()
+    gc.freeze()  # what is loaded by now is not gone through before each call
     with _Loops() as loops:
         for entrant in entrants:
             entrant.calibrate(loops, case.n, effort.seconds)

@@ -32,9 +32,9 @@ def what_is_old_is_not_gone_through() -> None:
     """Full collections, of which the tests ask by the thousand, see what is new.
 
     What all the tests and their libraries have made when they were loaded is most of
-    the objects there are, and half a second's work.
+    the objects there are, and half a second's work. It is never thawed, as to thaw and
+    freeze it anew for each module would be that work again.
     """
-    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

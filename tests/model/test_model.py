@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.machine import Machine
-from tests.model.watching import little_to_collect
 
 BASE = settings(
     deadline=None,
@@ -19,12 +18,10 @@ BASE = settings(
 
 def test_tether_does_what_the_reference_does() -> None:
     some = settings(BASE, max_examples=150, stateful_step_count=30)
-    with little_to_collect():
-        run_state_machine_as_test(Machine, settings=some)
+    run_state_machine_as_test(Machine, settings=some)
 
 
 @pytest.mark.stress
 def test_tether_does_what_the_reference_does_in_long_programs() -> None:
     long = settings(BASE, max_examples=12, stateful_step_count=120)
-    with little_to_collect():
-        run_state_machine_as_test(Machine, settings=long)
+    run_state_machine_as_test(Machine, settings=long)

@@ -1,7 +1,8 @@
 """Looks at each step what is in memory, what was warned of, which descriptors are open.
 
 The collector does not run by itself meanwhile, or else what it does would be found at
-whichever step it came to. It is asked to run often: see `little_to_collect`.
+whichever step it came to. It is asked to run often; what was loaded before the tests of
+a module, tests/conftest.py keeps out of its way.
 """
 
 from __future__ import annotations
@@ -11,23 +12,11 @@ import os
 import select
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from tests.model.memory import above, memory
 from tests.model.reference import CANCELABLE, Ref, World
 from tether import Context
-
-
-@contextmanager
-def little_to_collect() -> Iterator[None]:
-    """Keeps what is there by now, all of a large suite, out of the collector's way."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 class Watching:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import queue
 import tempfile
 import threading
@@ -603,6 +604,17 @@ def test_and_passes_if_it_is_right() -> None:
     report = sweep(thread_slot_given_back, setup=lambda: ["one"])
     assert report.verdict is Verdict.PASS, str(report)
     assert report.places > 10
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_the_program_has_frozen_stays_frozen(frozen: bool) -> None:
+    there = 50_000  # objects of this suite, at the least
+    gc.unfreeze()
+    if frozen:
+        gc.freeze()
+    sweep(slot_given_back, setup=Pool)
+    assert (gc.get_freeze_count() > there) == frozen
+    gc.freeze()  # as it was
 
 
 @pytest.mark.parametrize("look", ["check", "err", "done", "poll", "enter"])

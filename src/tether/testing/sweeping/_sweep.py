@@ -25,6 +25,7 @@ from ._trace import Trace, kind_of
 
 TRIES = 3
 MOST = 2000  # places of one operation
+FROZEN_BY_PYTHON = 1000  # objects; at its start 3.12 keeps some hundred out of the way
 
 Ways = tuple[tuple[Moment, Means], ...]
 
@@ -210,6 +211,9 @@ def _once(one: Case, trace: Trace, real_time: bool) -> None:
 @contextmanager
 def quiet_collector() -> Iterator[None]:
     """What is there before is not gone through at each collection of a run."""
+    if gc.get_freeze_count() > FROZEN_BY_PYTHON:
+        yield  # the program has seen to it, and its own must not be thawed
+        return
     gc.collect()
     gc.freeze()
     try:

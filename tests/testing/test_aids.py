@@ -18,6 +18,7 @@ from tether import (
     ContextError,
     DeadlineExceeded,
     Group,
+    Key,
     background,
 )
 from tether.testing import (
@@ -81,6 +82,19 @@ def test_what_is_not_below_it_does_not_count() -> None:
         ctx.remaining()
         assert not ctx.done()
         assert ctx.done()
+
+
+def test_nothing_is_left_of_one_that_has_expired() -> None:
+    with expiring_after(1) as ctx:
+        other = background().with_timeout(3600.0)
+        child = ctx.with_value(Key[int]("shop.cart"), 1).with_timeout(60.0)
+        assert 50.0 < child.remaining() <= 60.0
+        assert ctx.remaining() > 60.0
+        assert not ctx.done()
+        assert isinstance(child.err(), DeadlineExceeded)
+        assert (ctx.remaining(), child.remaining()) == (0.0, 0.0)
+        assert other.remaining() > 3000.0
+        other.cancel()
 
 
 def test_a_loop_that_polls_ends_at_the_item() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -347,6 +348,55 @@ def test_bad_patterns_are_refused() -> None:
         Watch(ignore=[print])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="as text"):
         Watch(ignore=5)  # type: ignore[arg-type]
+
+
+def test_what_would_hold_up_the_loop_is_refused_with_the_cure() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="use async with"), Watch():
+            pass
+        watch = Watch()
+        watch.begin()
+        with pytest.raises(RuntimeError, match=r"await left_async\(\)"):
+            watch.left()
+        watch.end()
+
+    asyncio.run(main())
+
+
+def test_what_need_not_be_ignored_is_warned_of() -> None:
+    told = r"ignore=\['poll_\*'\] fits nothing: take it out"
+    with pytest.warns(UserWarning, match=told) as caught, Watch(ignore=["poll_*"]):
+        pass
+    assert caught[0].filename == __file__
+
+    async def main() -> None:
+        async with Watch(ignore=["poll_*"]):
+            pass
+
+    with pytest.warns(UserWarning, match=told):
+        asyncio.run(main())
+    with pytest.raises(ZeroDivisionError), Watch(ignore=["poll_*"]):
+        raise ZeroDivisionError  # and nothing besides
+
+
+AT_EXIT = """
+from tether.testing import Watch
+from tether.testing.leaks import _sites
+
+class Late:
+    def __del__(self, open=open):
+        open("/dev/null").close()
+
+Watch().begin()  # and never ended
+_sites.late = Late()
+"""
+
+
+def test_it_says_nothing_when_the_interpreter_goes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_EXIT], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
 
 
 def test_verify_none_is_for_the_end_of_a_program() -> None:

@@ -212,6 +212,25 @@ def test_an_ignore_that_fits_nothing_is_told(suite: Suite) -> None:
     result.stdout.fnmatch_lines(["*ignore=*no_such_function*fits nothing*"])
 
 
+def test_a_teardown_that_fails_does_not_hide_what_is_left(suite: Suite) -> None:
+    source = """
+    @pytest.fixture
+    def shop():
+        yield
+        raise RuntimeError("the till is locked")
+
+    def test_leaks(shop):
+        KEPT.append(open(__file__))
+
+    def test_does_not(): ...
+    """
+    result = suite(source, *STRICT)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*RuntimeError: the till is locked", "*1 thing left behind*", "*file: *"]
+    )
+
+
 def test_with_xdist(suite: Suite) -> None:
     source = """
     @pytest.mark.parametrize("number", range(6))

@@ -17,6 +17,7 @@ from .._tree import End, Node
 FAR = 1_000_000.0  # a deadline, so that each look reads the clock
 # A look is one reading of the clock by one of these, at the whole of a chain.
 LOOKS = {Node._ended.__code__, Scope.err.__code__}
+LEFT = Context.remaining.__code__  # which reads the clock for its deadline alone
 
 
 def done_context(
@@ -49,7 +50,8 @@ def expiring_after(looks: int) -> Iterator[Context]:
     For the end in the middle, at a place that is the same in each run and without a
     clock. A look is a `done()`, `err()`, `check()`, `require()`, or an item at which
     `poll()` looks, of this context or of one derived from it; a wait looks before and
-    after. What waits when it ends is told, as by a deadline. 0: it is over at once.
+    after. What waits when it ends is told, as by a deadline; from then on `remaining()`
+    is 0.0. 0: it is over at once.
 
         >>> from tether import Context, DeadlineExceeded
         >>> from tether.testing import expiring_after
@@ -94,6 +96,11 @@ class _Countdown:
 
     def now(self) -> float:
         frame = sys._getframe(1)
+        if frame.f_code is LEFT:
+            over = self._scope._end is not None and self._is_mine(
+                frame.f_locals["self"]
+            )
+            return self._read() + (FAR if over else 0.0)
         # Hanging something on a node looks too; that is a part of a wait.
         above = frame.f_back
         if frame.f_code in LOOKS and (
@@ -102,11 +109,13 @@ class _Countdown:
             self._look(frame.f_locals["self"])
         return self._read()
 
-    def _look(self, node: Node | None) -> None:
-        scope = self._scope
-        while node is not None and node is not scope:
+    def _is_mine(self, node: object) -> bool:
+        while isinstance(node, Node) and node is not self._scope:
             node = node._up
-        if node is None or scope._end is not None:
+        return node is self._scope
+
+    def _look(self, node: Node) -> None:
+        if self._scope._end is not None or not self._is_mine(node):
             return
         with self._lock:
             self._left -= 1

@@ -24,7 +24,7 @@ import pytest
 if TYPE_CHECKING:
     from ._proxy import Proxies
     from .bubbling import Bubble
-    from .leaks import Watch
+    from .leaks import Leak, Watch
 
 MARKER = "tether_leaks"
 SWEEP = "tether_sweep"
@@ -213,26 +213,29 @@ class _Checks:
         watch = self._watch
         if watch is None:
             return (yield)
-        yield
+        from .leaks import LeakError, _watch
+
+        try:
+            yield
+        except Exception as exc:
+            if leaks := self._left(watch):
+                exc.add_note(str(LeakError(leaks)))
+            raise
+        if leaks := self._left(watch):
+            pytest.fail(str(LeakError(leaks)), pytrace=False)
+        if self._judging and (unused := watch.unused()):
+            item.warn(pytest.PytestWarning(f"{MARKER}: {_watch.unused(unused)}"))
+        return None
+
+    def _left(self, watch: Watch) -> list[Leak]:
+        """What the test has left, and what wider fixtures that are over have."""
         if not self._judging:
-            return None
+            return []
         leaks = watch.left()
         for name, keys in self._finished:
             leaks += watch.still_there(keys, name)
         self._finished.clear()
-        unused = watch.unused()
-        if leaks:
-            from .leaks import LeakError
-
-            error = LeakError(leaks)
-            pytest.fail(str(error), pytrace=False)
-        if unused:
-            item.warn(
-                pytest.PytestWarning(
-                    f"{MARKER}: ignore={sorted(unused)} fits nothing: take it out"
-                )
-            )
-        return None
+        return leaks
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(

@@ -114,7 +114,10 @@ def _told(number: int) -> Leak:
         cure = "close it (with, finally); close the client, the pool or the transport"
     elif name.startswith(("pipe:", "anon_inode:")):
         kind, what, site = "descriptor", name, []
-        cure = "close what it belongs to: a loop, a child process, a pipe"
+        cure = (
+            "close what it belongs to: a loop, a child process, a pipe; that of "
+            "ctx.fileno() closes with its context"
+        )
     else:
         kind, what = "file", name
         site = _sites.made("open", partial(_is_file, name))

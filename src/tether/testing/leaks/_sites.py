@@ -89,7 +89,8 @@ def made(event: str, fits: Callable[[Any], bool]) -> list[str]:
 
 
 def _heard(event: str, args: tuple[Any, ...]) -> None:
-    if event in _EVENTS and watching and not looking:
+    # At the exit of the interpreter names of a module are None, those with _ first.
+    if watching and not looking and _EVENTS and event in _EVENTS:
         # A path, a socket (not to be kept alive), the words of a command.
         what = args[1] if event == "subprocess.Popen" else args[0]
         if event == "socket.__new__":

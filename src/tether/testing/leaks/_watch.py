@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from contextlib import AbstractContextManager
 from contextvars import Token
@@ -88,7 +89,8 @@ class Watch:
 
     What is about to end is no leak: it looks again and again for up to `patience` real
     seconds, and what is there when it begins does not count. `ignore` names functions
-    and kinds that may stay.
+    and kinds that may stay; the block warns of one that has fitted nothing. Raises
+    RuntimeError where plain `with` would hold up the event loop.
     """
 
     def __init__(
@@ -189,10 +191,10 @@ class Watch:
     def left(self) -> list[Leak]:
         """What is left of what was made since `begin`, after some patience.
 
-        For where no event loop runs. Loops that only stand meanwhile are run for the
-        time: what is left may be about to end there, as the server's half of a
-        connection.
+        Loops that only stand meanwhile are run for the time: what is left may be about
+        to end there, as the server's half of a connection. RuntimeError in a task.
         """
+        _no_loop("Watch.left()", "await left_async()")
         for pause in pauses(self._patience):
             if not self._there():
                 return self._ignore.without(self._heard)
@@ -233,6 +235,10 @@ class Watch:
     # -- the block -----------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        _no_loop("with Watch()", "use async with")
+        return self._enter()
+
+    def _enter(self) -> Self:
         self.begin()
         self._warnings = hearing.resource_warnings()
         self._warnings.__enter__()
@@ -250,9 +256,11 @@ class Watch:
             self._close()
         if leaks:
             raise LeakError(leaks)
+        if exc is None and self.unused():
+            warnings.warn(unused(self.unused()), stacklevel=2)
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        return self._enter()
 
     async def __aexit__(
         self,
@@ -266,10 +274,25 @@ class Watch:
             self._close()
         if leaks:
             raise LeakError(leaks)
+        if exc is None and self.unused():
+            warnings.warn(unused(self.unused()), stacklevel=2)
 
     def _close(self) -> None:
         self.end()
         self._warnings.__exit__(None, None, None)
+
+
+def _no_loop(what: str, cure: str) -> None:
+    if _loops.running_loop() is not None:
+        raise RuntimeError(
+            f"{what} would hold up the event loop, in which what is left may be about "
+            f"to end: {cure}"
+        )
+
+
+def unused(patterns: Iterable[str]) -> str:
+    """What is said of patterns that fit nothing."""
+    return f"ignore={sorted(patterns)} fits nothing: take it out"
 
 
 def _pass(seconds: float) -> None:

@@ -41,6 +41,7 @@ from tether import (
     _watching,
     background,
     current,
+    debug,
     to_thread,
 )
 from tether._describe import LABEL
@@ -97,14 +98,46 @@ def test_contexts_are_counted_by_the_work_they_belong_to() -> None:
     assert said["tether_contexts_overdue", "GET /counted"] == 0
 
 
-def test_what_is_over_and_still_there_is_overdue(registry: CollectorRegistry) -> None:
+def test_what_is_over_and_still_runs_is_overdue(registry: CollectorRegistry) -> None:
     with VirtualClock() as clock:
-        scope = background().with_timeout(1.0, label="GET /overdue")
-        clock.advance(2.0)
-        assert scrape(registry)["tether_contexts_overdue", "GET /overdue"] == 1
+        with background().with_timeout(1.0, label="GET /overdue") as scope:
+            clock.advance(2.0)
+            during = scrape(registry)
+        after = scrape(registry)
         del scope
         said = scrape(registry)
+    assert during["tether_contexts_overdue", "GET /overdue"] == 1
+    assert after["tether_contexts_overdue", "GET /overdue"] == 0  # it was left in order
+    assert after["tether_contexts_live", "GET /overdue"] == 1
     assert said["tether_contexts_live", "GET /overdue"] == 0
+
+
+def test_the_live_page_and_the_metrics_agree_on_what_is_overdue(
+    registry: CollectorRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = background().with_value(LABEL, "GET /both")
+
+    async def never_left() -> None:
+        root.with_cancel().__enter__().cancel()
+
+    async def main() -> tuple[Samples, debug.Look]:
+        await asyncio.create_task(never_left())
+        with root.with_cancel() as left:
+            pass
+        canceled = root.with_cancel()
+        canceled.cancel()
+        with suppress(Canceled), root.with_cancel() as above, above.with_cancel():
+            above.cancel()
+            seen = scrape(registry), page.look()
+        del left, canceled
+        return seen
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with debug.serve(port=0) as page:
+        said, look = asyncio.run(main())
+    late = [one for one in look.overdue if one.label == "GET /both"]
+    assert len(late) == 2
+    assert said["tether_contexts_overdue", "GET /both"] == 2
 
 
 def test_a_label_made_of_ids_does_not_make_a_series_each() -> None:
@@ -325,7 +358,7 @@ def test_tasks_of_loops_are_counted_by_what_they_work_for(
     said = asyncio.run(main())
     assert said["tether_asyncio_tasks", "GET /forgotten"] == 7
     assert said["tether_contexts_live", "GET /forgotten"] == 1
-    assert said["tether_contexts_overdue", "GET /forgotten"] == 1
+    assert said["tether_contexts_overdue", "GET /forgotten"] == 0  # its block is left
     assert scrape(registry)["tether_asyncio_tasks", "GET /forgotten"] == 0
 
 

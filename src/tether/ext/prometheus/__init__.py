@@ -3,7 +3,7 @@
     undo = instrument()          # into the default registry; undo() switches it off
 
     tether_contexts_live{root}              scopes that nobody has let go of
-    tether_contexts_overdue{root}           those that are over, and still there
+    tether_contexts_overdue{root}           those that are over, and still run
     tether_contexts_done_total{root,cause}  those that have ended, and why
     tether_tasks{root}                      what groups have to do, running or queued
     tether_asyncio_tasks{root}              all tasks of event loops
@@ -24,6 +24,10 @@
     deadline_exceeded    its own time was up
     parent               something above it ended; that one counts for itself
     dropped              it was never ended: a `ResourceWarning` says where it was made
+
+Overdue are the blocks that the live page calls over but still running: entered, not
+left, and their time is up, or they were canceled. What was left in order is done,
+whoever may refer to it.
 
 A `hop` is a method and a host, as "GET users:8080", or a method of gRPC, as
 "/shop.Stock/Get", and what is usual there is the median of the latest hundred calls,

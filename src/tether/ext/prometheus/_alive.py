@@ -9,8 +9,9 @@ from typing import final
 
 from tether import Scope, _live, _tasks, abandoned
 from tether._crew import Crew
+from tether._overdue import is_open, over_since
 
-from ._ends import Ends, is_over
+from ._ends import Ends
 from ._hops import Hops
 from ._library import Collector, CounterMetricFamily, GaugeMetricFamily, Metric
 from ._names import Names, label
@@ -48,7 +49,11 @@ class Alive(Collector):
         )
         scopes = [scope for scope, _ in self.live.all(Scope)]
         there = Tally(root(label(scope)) for scope in scopes)
-        late = Tally(root(label(scope)) for scope in scopes if is_over(scope))
+        late = Tally(
+            root(label(scope))
+            for scope in scopes
+            if is_open(scope) and over_since(scope) is not None
+        )
         done = self._ends.all(scopes)
         families = _families()
         for name in sorted({*self._roots.all(), *there, *work, *tasks}):
@@ -72,7 +77,7 @@ def _families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
         ),
         "overdue": GaugeMetricFamily(
             "tether_contexts_overdue",
-            "Scopes that are over and still there",
+            "Blocks whose scope is over and that still run",
             labels=root,
         ),
         "done": CounterMetricFamily(

@@ -328,6 +328,15 @@ def test_the_count_of_ends_never_goes_back(registry: CollectorRegistry) -> None:
     assert scrape(registry)[key] == 20_000
 
 
+def test_one_that_goes_during_a_scrape_does_not_turn_the_count_back() -> None:
+    ends = _ends.Ends(_names.Names(100))
+    with background().with_cancel(label="GET /going") as going:
+        pass
+    ends.dropped(going)  # its finalizer has told, and has not returned
+    first = ends.all([going])["GET /going", "left"]
+    assert ends.all([])["GET /going", "left"] >= first
+
+
 def test_a_chain_of_many_contexts_is_dropped_at_once(
     registry: CollectorRegistry,
 ) -> None:
@@ -373,6 +382,33 @@ def test_a_scrape_keeps_nothing(registry: CollectorRegistry) -> None:
         assert scrape(registry)["tether_contexts_live", "GET /once"] == 0
     finally:
         gc.enable()
+
+
+def test_a_scrape_of_many_contexts_sets_off_no_garbage_collection(
+    registry: CollectorRegistry,
+) -> None:
+    # So many new objects as there are contexts would, and a full one stops the program.
+    collections: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        collections.append(phase)
+
+    scopes = [background().with_cancel(label="GET /many") for _ in range(10_000)]
+    for scope in scopes[:5_000]:
+        scope.cancel()
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.set_threshold(2000, *thresholds[1:])
+    gc.callbacks.append(note)
+    try:
+        said = scrape(registry)
+    finally:
+        gc.callbacks.remove(note)
+        gc.set_threshold(*thresholds)
+        for scope in scopes:
+            scope.cancel()
+    assert said["tether_contexts_live", "GET /many"] == 10_000
+    assert collections == []
 
 
 def test_what_a_full_group_refuses_is_counted_by_whose_it_was(

@@ -79,8 +79,7 @@ def instrument(
             return lambda ctx: counter.labels(names.of(label(ctx))).inc()
 
         alive.live.__enter__()
-        alive.live.adopt(Scope)
-        alive.live.adopt(Crew)
+        alive.live.adopt(Scope, Crew)
         _watching.calling = calling
         _watching.hop = hops.begun
         _watching.released = released

@@ -31,9 +31,9 @@ statement: Callable[[Context, str, object], AbstractContextManager[object]] | No
     None
 )
 
-# A block of `ctx.interrupting(fn)` was left after its context ended: `fn`, and how many
-# seconds that took from when `fn` began to run.
-released: Callable[[Callable[[], object], float], None] | None = None
+# What was interrupted has ended: the function that `ctx.interrupting` has called for it,
+# or what it was, and how many seconds after the end of its context.
+released: Callable[[Callable[[], object] | str, float], None] | None = None
 
 # Nobody has this scope any more: it has ended, or never will. From its finalizer, so
 # in any thread, and in the middle of anything.

@@ -33,6 +33,7 @@ from tether import (
     ClientDisconnected,
     Context,
     ContextError,
+    DeadlineExceeded,
     Group,
     Scope,
     WaitGroup,
@@ -51,7 +52,9 @@ from tether.ext.httpx import AsyncClient, Client
 from tether.ext.prometheus import _ends, _hops, _names, instrument
 from tether.ext.requests import Session
 from tether.ext.sqlite import fetch_all
+from tether.ext.subprocess import run
 from tether.testing import VirtualClock
+from tether.wire import Outbound
 
 Samples = dict[tuple[str, ...], float]
 
@@ -225,6 +228,56 @@ def test_how_long_a_call_took_to_end_is_told_by_its_resource(
         count = f'tether_release_seconds_count{{resource="{resource}"}} 1.0'
         assert count in text
     assert _watching.released is not None
+
+
+def test_a_message_may_have_no_time(registry: CollectorRegistry) -> None:
+    celery = pytest.importorskip("celery")
+    from tether.ext.celery import ContextTask, send
+
+    shop = celery.Celery("shop", broker="memory://", task_cls=ContextTask)
+
+    @shop.task
+    def reindex() -> None:
+        """Nobody takes it."""
+
+    reindex.delay()
+    with background().with_timeout(20.0) as ctx:
+        reindex.delay()  # detached: it does not take the time of the request along
+        send(ctx.without_cancel(), reindex)
+        before = scrape(registry)
+        send(ctx, reindex)
+    said = scrape(registry)
+    assert before["tether_calls_without_deadline_total", ""] == 0
+    assert before["tether_call_budget_seconds_count", ""] == 0
+    assert said["tether_call_budget_seconds_count", ""] == 1
+    Outbound(timeout=None).write(background(), {})  # a call to a stranger is a call
+    assert scrape(registry)["tether_calls_without_deadline_total", ""] == 1
+
+
+def test_a_release_is_counted_from_the_end_of_the_context(
+    registry: CollectorRegistry,
+) -> None:
+    now, ahead = _clock.now, 0.0
+    interrupted = threading.Event()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(DeadlineExceeded):
+        patch.setattr(_clock, "now", lambda: now() + ahead)
+        with background().with_timeout(50.0) as ctx, ctx.interrupting(interrupted.set):
+            ahead = 80.0  # the machine is busy: who interrupts comes late
+            assert ctx.done()
+            assert interrupted.wait(10.0)
+    said = scrape(registry)
+    assert said["tether_release_seconds_sum", "other"] >= 30.0
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups")
+def test_a_process_that_was_ended_is_a_release(registry: CollectorRegistry) -> None:
+    with pytest.raises(DeadlineExceeded):
+        with background().with_timeout(0.01) as ctx:
+            run(ctx, [sys.executable, "-c", "import time; time.sleep(60)"])
+    said = scrape(registry)
+    assert said["tether_release_seconds_count", "subprocess"] == 1
+    run(background(), [sys.executable, "-c", ""])
+    assert scrape(registry)["tether_release_seconds_count", "subprocess"] == 1
 
 
 def test_a_call_that_ends_in_time_is_no_release(registry: CollectorRegistry) -> None:

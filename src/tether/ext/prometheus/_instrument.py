@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from threading import Lock
 
 from tether import Context, Scope, _watching
@@ -72,11 +72,14 @@ def instrument(
             else:
                 budget.observe(left)
 
-        def released(fn: Callable[[], object], seconds: float) -> None:
-            release.labels(_resource(fn)).observe(seconds)
+        released_of = cache(release.labels)  # to look one up takes longer than to count
+
+        def released(what: Callable[[], object] | str, seconds: float) -> None:
+            released_of(_resource(what)).observe(seconds)
 
         def counting(counter: Counter) -> Callable[[Context], None]:
-            return lambda ctx: counter.labels(names.of(label(ctx))).inc()
+            of = cache(counter.labels)
+            return lambda ctx: of(names.of(label(ctx))).inc()
 
         alive.live.__enter__()
         alive.live.adopt(Scope, Crew)
@@ -145,8 +148,10 @@ def _metrics() -> tuple[Histogram, Counter, Counter, Counter, Counter, Histogram
     )
 
 
-def _resource(fn: Callable[[], object]) -> str:
+def _resource(fn: Callable[[], object] | str) -> str:
     """What is interrupted by `fn`: few names, whatever users give."""
+    if isinstance(fn, str):
+        return fn
     if isinstance(fn, partial):
         return "socket" if fn.func is shut else OTHER
     owner = getattr(fn, "__self__", None)

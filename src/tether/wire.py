@@ -356,7 +356,7 @@ class Outbound:
         told = self.timeout is not None and left != INF
         # A message may well have no time: nobody waits for it.
         if _watching.calling is not None and (told or now is None):
-            _watching.calling(left)
+            _watching.calling(left, _watching.SERVICE)
         if self.timeout is not None and told:
             headers[self.timeout] = format_milliseconds(left - self.allowance)
             if now is not None:

@@ -200,10 +200,10 @@ def test_a_call_tells_what_it_begins_with(registry: CollectorRegistry) -> None:
             http.get(ctx, f"{server.url}/ok")
         http.get(background(), f"{server.url}/ok")
     said = scrape(registry)
-    assert said["tether_call_budget_seconds_count", ""] == 1
-    assert 0.0 < said["tether_call_budget_seconds_sum", ""] <= 20.0
-    assert said["tether_call_budget_seconds_bucket", "30.0"] == 1
-    assert said["tether_calls_without_deadline_total", ""] == 1
+    assert said["tether_call_budget_seconds_count", "service"] == 1
+    assert 0.0 < said["tether_call_budget_seconds_sum", "service"] <= 20.0
+    assert said["tether_call_budget_seconds_bucket", "service", "30.0"] == 1
+    assert said["tether_calls_without_deadline_total", "service"] == 1
 
 
 def test_how_long_a_call_took_to_end_is_told_by_its_resource(
@@ -230,6 +230,17 @@ def test_how_long_a_call_took_to_end_is_told_by_its_resource(
     assert _watching.released is not None
 
 
+def test_a_statement_tells_what_it_begins_with(registry: CollectorRegistry) -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        with VirtualClock(), background().with_timeout(20.0) as ctx:
+            assert fetch_all(ctx, db, "select 1") == [(1,)]
+        fetch_all(background(), db, "select 1")
+    said = scrape(registry)
+    assert said["tether_call_budget_seconds_sum", "sqlite"] == 20.0
+    assert said["tether_calls_without_deadline_total", "sqlite"] == 1
+    assert said["tether_calls_without_deadline_total", "service"] == 0
+
+
 def test_a_message_may_have_no_time(registry: CollectorRegistry) -> None:
     celery = pytest.importorskip("celery")
     from tether.ext.celery import ContextTask, send
@@ -247,11 +258,11 @@ def test_a_message_may_have_no_time(registry: CollectorRegistry) -> None:
         before = scrape(registry)
         send(ctx, reindex)
     said = scrape(registry)
-    assert before["tether_calls_without_deadline_total", ""] == 0
-    assert before["tether_call_budget_seconds_count", ""] == 0
-    assert said["tether_call_budget_seconds_count", ""] == 1
+    assert before["tether_calls_without_deadline_total", "service"] == 0
+    assert ("tether_call_budget_seconds_count", "service") not in before
+    assert said["tether_call_budget_seconds_count", "service"] == 1
     Outbound(timeout=None).write(background(), {})  # a call to a stranger is a call
-    assert scrape(registry)["tether_calls_without_deadline_total", ""] == 1
+    assert scrape(registry)["tether_calls_without_deadline_total", "service"] == 1
 
 
 def test_a_release_is_counted_from_the_end_of_the_context(
@@ -690,7 +701,7 @@ Outbound().write(background(), {})
         subprocess.run([sys.executable, "-c", call], env=env, check=True)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(tmp_path))
-    assert scrape(registry)["tether_calls_without_deadline_total", ""] == 2
+    assert scrape(registry)["tether_calls_without_deadline_total", "service"] == 2
 
 
 def test_a_context_that_fails_does_not_fail_the_scrape(

@@ -10,8 +10,8 @@ A record gets four attributes, from `current()` at the moment of the call:
     remaining    the seconds left; `unlimited`, which is `inf`, without a deadline
     cause        why the context is over, "" while it lasts
 
-A formatter that writes JSON needs `unlimited=None`: JSON knows no infinity, and Python's
-`json` writes `Infinity`, which no other reader takes.
+A formatter that writes JSON needs `unlimited=None`: JSON knows no infinity, and
+Python's `json` writes `Infinity`, which no other reader takes.
 
 `install()` does it for all records. `ContextFilter` does it for those of one handler:
 a filter of a logger would not see what its child loggers say. Neither ever raises, and

@@ -66,13 +66,16 @@ def instrument(
                 registry.unregister(registered.pop())
             raise
 
-        def calling(left: float) -> None:
-            if left == INF:
-                unbounded.inc()
-            else:
-                budget.observe(left)
+        # Kept: to look a child up takes longer than to count.
+        budget_of, unbounded_of = cache(budget.labels), cache(unbounded.labels)
+        released_of = cache(release.labels)
+        unbounded_of(_watching.SERVICE)  # a rate needs a 0 to begin with
 
-        released_of = cache(release.labels)  # to look one up takes longer than to count
+        def calling(left: float, to: str) -> None:
+            if left == INF:
+                unbounded_of(to).inc()
+            else:
+                budget_of(to).observe(left)
 
         def released(what: Callable[[], object] | str, seconds: float) -> None:
             released_of(_resource(what)).observe(seconds)
@@ -111,13 +114,15 @@ def _metrics() -> tuple[Histogram, Counter, Counter, Counter, Counter, Histogram
     return (
         Histogram(
             "tether_call_budget_seconds",
-            "What a call to another service has left as it begins",
+            "What a call to another service or a database has left as it begins",
+            ["to"],
             buckets=_BUCKETS,
             registry=None,
         ),
         Counter(
             "tether_calls_without_deadline",
-            "Calls to other services that nothing bounds",
+            "Calls to other services and databases that nothing bounds",
+            ["to"],
             registry=None,
         ),
         Counter(

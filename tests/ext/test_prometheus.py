@@ -457,12 +457,12 @@ def test_a_scrape_of_many_contexts_sets_off_no_garbage_collection(
     def note(phase: str, _: dict[str, int]) -> None:
         collections.append(phase)
 
-    scopes = [background().with_cancel(label="GET /many") for _ in range(10_000)]
-    for scope in scopes[:5_000]:
+    scopes = [background().with_cancel(label="GET /many") for _ in range(20_000)]
+    for scope in scopes[:10_000]:
         scope.cancel()
     thresholds = gc.get_threshold()
     gc.collect()
-    gc.set_threshold(2000, *thresholds[1:])
+    gc.set_threshold(10_000, *thresholds[1:])
     gc.callbacks.append(note)
     try:
         said = scrape(registry)
@@ -471,7 +471,7 @@ def test_a_scrape_of_many_contexts_sets_off_no_garbage_collection(
         gc.set_threshold(*thresholds)
         for scope in scopes:
             scope.cancel()
-    assert said["tether_contexts_live", "GET /many"] == 10_000
+    assert said["tether_contexts_live", "GET /many"] == 20_000
     assert collections == []
 
 

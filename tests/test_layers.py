@@ -27,7 +27,7 @@ CORE = [
         "_describe",
     ],
     *["_current", "_loops", "_interrupt", "_hooks", "_interrupting", "_bind"],
-    *["_context", "_scope", "_roots", "_behalf", "_route"],
+    *["_context", "_scope", "_roots", "_overdue", "_behalf", "_route"],
     *["_line", "_semaphore", "_queue", "_wait_for", "_merge"],
     *["_awaits", "_tasks", "_where", "_left", "_outlast", "_to_thread"],
     *[

@@ -20,6 +20,7 @@ A map of the package, in the order in which to read it:
     _bell _handle _piece           a piece of work: who waits for it, where it runs
     _turns _block _crew            many of them: their places, and whose they are
     _group _waitgroup              Group, WaitGroup
+    _overdue                       what is over and still runs
     _behalf _route                 blocks that an integration opens for other code, and
                                    what the request of a web framework is called
     _calls wire                    what calls to other services need; what they carry

@@ -212,10 +212,13 @@ _NOTHING = nullcontext()
 def statement(
     ctx: Context, system: str, said: object
 ) -> AbstractContextManager[object]:
-    """A block around one statement of a database, for the traces, see `_watching`.
+    """A block around one statement of a database, told to the metrics and the traces.
 
-    In a task it stands around all that the task waits for, a connection included.
+    In a task it stands around all that the task waits for, a connection included. See
+    `_watching`.
     """
+    if _watching.calling is not None:
+        _watching.calling(ctx.remaining(), system)
     begun = _watching.statement
     return _NOTHING if begun is None else begun(ctx, system, said)
 

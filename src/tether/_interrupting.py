@@ -26,17 +26,15 @@ class Interrupting:
     connection that was cut can look like the end of the data.
     """
 
-    __slots__ = ("_ctx", "_fn", "_ran", "_since", "_stop")
+    __slots__ = ("_ctx", "_fn", "_ran", "_stop")
 
     def __init__(self, ctx: Context, fn: Callable[[], object]) -> None:
         self._ctx = ctx
         self._fn = fn
         self._ran: Parker | Waiter
-        self._since = 0.0  # when it began to run
         self._stop: Callable[[], bool]
 
     def _run(self) -> None:
-        self._since = _clock.now()
         try:
             self._fn()
         finally:
@@ -96,8 +94,9 @@ class Interrupting:
 
     def _tell(self, left: float) -> None:
         if _watching.released is not None:
-            # Whoever leaves by chance as the context ends was held up by nothing.
-            _watching.released(self._fn, max(0.0, left - self._since))
+            end = self._ctx._tether_end_of()
+            if end is not None:  # it has run, so there is one
+                _watching.released(self._fn, max(0.0, left - end.at))
 
     def _take_stop(self) -> Callable[[], bool]:
         # It leads to the function that leads here, and to the context: no cycle.

@@ -69,21 +69,45 @@ class Live(Generic[N]):
         noted.note = self._note()
         self._refs.add(noted)
 
-    def adopt(self, kind: type) -> None:
-        """Note all of this kind that are older, as far as the collector knows them.
+    def adopt(self, *kinds: type) -> None:
+        """Note all of these kinds that are older, as far as the collector knows them.
 
-        Looks at every object of the process: some ten milliseconds for a million.
+        Goes over all objects of the process, once however many kinds: some 20 ms for
+        a million, in which no other thread runs. To look at each from here would take
+        eight times as long.
         """
         known = {id(noted()) for noted in list(self._refs)}
-        for one in gc.get_objects():
+        # An object refers to its class. Lists and the like do as well.
+        for one in gc.get_referrers(*_and_below(kinds)):
             # By type: to be asked for its class wakes a proxy, or does worse.
-            if issubclass(type(one), kind) and id(one) not in known:
+            if issubclass(type(one), kinds) and id(one) not in known:
                 self.add(one)
 
-    def all(self, kind: type[K]) -> list[tuple[K, N]]:
-        """Those of this kind that are still there, with their notes."""
+    def alive(self, kind: type[K]) -> list[K]:
+        """Those of this kind that are still there.
+
+        A list and nothing else: an object for each of many thousands would set off a
+        full garbage collection, and that is a stop of the whole program.
+        """
+        there = (noted() for noted in list(self._refs))
+        return [one for one in there if isinstance(one, kind)]
+
+    def noted(self, kind: type[K]) -> list[tuple[K, N]]:
+        """The same with their notes."""
         there = ((noted(), noted.note) for noted in list(self._refs))
         return [(one, note) for one, note in there if isinstance(one, kind)]
+
+
+def _and_below(kinds: tuple[type, ...]) -> set[type]:
+    """These and their subclasses, and those of them."""
+    found: set[type] = set()
+    todo = [*kinds]
+    while todo:
+        kind = todo.pop()
+        if kind not in found:
+            found.add(kind)
+            todo += type.__subclasses__(kind)
+    return found
 
 
 def _tell(one: object) -> None:

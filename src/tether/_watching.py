@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from ._context import Context
     from ._scope import Scope
 
-# Headers for a call to another service are written: how many seconds its context has
-# left, or INF.
-calling: Callable[[float], None] | None = None
+# A call begins: how many seconds its context has left, or INF, and to whom it goes:
+# SERVICE where headers for it are written, else the kind of the database.
+SERVICE = "service"
+calling: Callable[[float, str], None] | None = None
 
 # A call begins, of this context, with this method, to this URL; "" for one of gRPC,
 # whose method says it all. What it returns is told when the answer begins, or of the
@@ -31,9 +32,9 @@ statement: Callable[[Context, str, object], AbstractContextManager[object]] | No
     None
 )
 
-# A block of `ctx.interrupting(fn)` was left after its context ended: `fn`, and how many
-# seconds that took from when `fn` began to run.
-released: Callable[[Callable[[], object], float], None] | None = None
+# What was interrupted has ended: the function that `ctx.interrupting` has called for
+# it, or what it was, and how many seconds after the end of its context.
+released: Callable[[Callable[[], object] | str, float], None] | None = None
 
 # Nobody has this scope any more: it has ended, or never will. From its finalizer, so
 # in any thread, and in the middle of anything.

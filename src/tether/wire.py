@@ -353,9 +353,11 @@ class Outbound:
             ('7d1', True)
         """
         left = ctx.remaining()
-        if _watching.calling is not None:
-            _watching.calling(left)
-        if self.timeout is not None and left != INF:
+        told = self.timeout is not None and left != INF
+        # A message may well have no time: nobody waits for it.
+        if _watching.calling is not None and (told or now is None):
+            _watching.calling(left, _watching.SERVICE)
+        if self.timeout is not None and told:
             headers[self.timeout] = format_milliseconds(left - self.allowance)
             if now is not None:
                 headers[DEADLINE] = str(max(0, int((now + left) * 1000)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterator
@@ -149,3 +150,25 @@ def test_a_record_names_the_work_it_belongs_to(lines: Lines) -> None:
         LOG.info("inside")
     LOG.info("outside")
     assert lines.said == ["GET /users/{id}|inside", "-|outside"]
+
+
+@pytest.mark.parametrize("way", ["factory", "filter"])
+def test_a_record_without_a_deadline_can_be_written_as_json(
+    way: str, lines: Lines
+) -> None:
+    class Json(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return json.dumps(vars(record)["remaining"], allow_nan=False)
+
+    lines.setFormatter(Json())
+    undo = None
+    if way == "factory":
+        undo = install(unlimited=None)
+    else:
+        lines.addFilter(ContextFilter(unlimited=None))
+    LOG.info("outside")
+    with VirtualClock(), background().with_timeout(2.0):
+        LOG.info("inside")
+    if undo is not None:
+        undo()
+    assert lines.said == ["null", "2.0"]

@@ -33,6 +33,7 @@ from tether import (
     ClientDisconnected,
     Context,
     ContextError,
+    DeadlineExceeded,
     Group,
     Scope,
     WaitGroup,
@@ -41,6 +42,7 @@ from tether import (
     _watching,
     background,
     current,
+    debug,
     to_thread,
 )
 from tether._describe import LABEL
@@ -50,7 +52,9 @@ from tether.ext.httpx import AsyncClient, Client
 from tether.ext.prometheus import _ends, _hops, _names, instrument
 from tether.ext.requests import Session
 from tether.ext.sqlite import fetch_all
+from tether.ext.subprocess import run
 from tether.testing import VirtualClock
+from tether.wire import Outbound
 
 Samples = dict[tuple[str, ...], float]
 
@@ -97,14 +101,46 @@ def test_contexts_are_counted_by_the_work_they_belong_to() -> None:
     assert said["tether_contexts_overdue", "GET /counted"] == 0
 
 
-def test_what_is_over_and_still_there_is_overdue(registry: CollectorRegistry) -> None:
+def test_what_is_over_and_still_runs_is_overdue(registry: CollectorRegistry) -> None:
     with VirtualClock() as clock:
-        scope = background().with_timeout(1.0, label="GET /overdue")
-        clock.advance(2.0)
-        assert scrape(registry)["tether_contexts_overdue", "GET /overdue"] == 1
+        with background().with_timeout(1.0, label="GET /overdue") as scope:
+            clock.advance(2.0)
+            during = scrape(registry)
+        after = scrape(registry)
         del scope
         said = scrape(registry)
+    assert during["tether_contexts_overdue", "GET /overdue"] == 1
+    assert after["tether_contexts_overdue", "GET /overdue"] == 0  # it was left in order
+    assert after["tether_contexts_live", "GET /overdue"] == 1
     assert said["tether_contexts_live", "GET /overdue"] == 0
+
+
+def test_the_live_page_and_the_metrics_agree_on_what_is_overdue(
+    registry: CollectorRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = background().with_value(LABEL, "GET /both")
+
+    async def never_left() -> None:
+        root.with_cancel().__enter__().cancel()
+
+    async def main() -> tuple[Samples, debug.Look]:
+        await asyncio.create_task(never_left())
+        with root.with_cancel() as left:
+            pass
+        canceled = root.with_cancel()
+        canceled.cancel()
+        with suppress(Canceled), root.with_cancel() as above, above.with_cancel():
+            above.cancel()
+            seen = scrape(registry), page.look()
+        del left, canceled
+        return seen
+
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with debug.serve(port=0) as page:
+        said, look = asyncio.run(main())
+    late = [one for one in look.overdue if one.label == "GET /both"]
+    assert len(late) == 2
+    assert said["tether_contexts_overdue", "GET /both"] == 2
 
 
 def test_a_label_made_of_ids_does_not_make_a_series_each() -> None:
@@ -164,10 +200,10 @@ def test_a_call_tells_what_it_begins_with(registry: CollectorRegistry) -> None:
             http.get(ctx, f"{server.url}/ok")
         http.get(background(), f"{server.url}/ok")
     said = scrape(registry)
-    assert said["tether_call_budget_seconds_count", ""] == 1
-    assert 0.0 < said["tether_call_budget_seconds_sum", ""] <= 20.0
-    assert said["tether_call_budget_seconds_bucket", "30.0"] == 1
-    assert said["tether_calls_without_deadline_total", ""] == 1
+    assert said["tether_call_budget_seconds_count", "service"] == 1
+    assert 0.0 < said["tether_call_budget_seconds_sum", "service"] <= 20.0
+    assert said["tether_call_budget_seconds_bucket", "service", "30.0"] == 1
+    assert said["tether_calls_without_deadline_total", "service"] == 1
 
 
 def test_how_long_a_call_took_to_end_is_told_by_its_resource(
@@ -192,6 +228,67 @@ def test_how_long_a_call_took_to_end_is_told_by_its_resource(
         count = f'tether_release_seconds_count{{resource="{resource}"}} 1.0'
         assert count in text
     assert _watching.released is not None
+
+
+def test_a_statement_tells_what_it_begins_with(registry: CollectorRegistry) -> None:
+    with closing(sqlite3.connect(":memory:")) as db:
+        with VirtualClock(), background().with_timeout(20.0) as ctx:
+            assert fetch_all(ctx, db, "select 1") == [(1,)]
+        fetch_all(background(), db, "select 1")
+    said = scrape(registry)
+    assert said["tether_call_budget_seconds_sum", "sqlite"] == 20.0
+    assert said["tether_calls_without_deadline_total", "sqlite"] == 1
+    assert said["tether_calls_without_deadline_total", "service"] == 0
+
+
+def test_a_message_may_have_no_time(registry: CollectorRegistry) -> None:
+    celery = pytest.importorskip("celery")
+    from tether.ext.celery import ContextTask, send
+
+    shop = celery.Celery("shop", broker="memory://", task_cls=ContextTask)
+
+    @shop.task
+    def reindex() -> None:
+        """Nobody takes it."""
+
+    reindex.delay()
+    with background().with_timeout(20.0) as ctx:
+        reindex.delay()  # detached: it does not take the time of the request along
+        send(ctx.without_cancel(), reindex)
+        before = scrape(registry)
+        send(ctx, reindex)
+    said = scrape(registry)
+    assert before["tether_calls_without_deadline_total", "service"] == 0
+    assert ("tether_call_budget_seconds_count", "service") not in before
+    assert said["tether_call_budget_seconds_count", "service"] == 1
+    Outbound(timeout=None).write(background(), {})  # a call to a stranger is a call
+    assert scrape(registry)["tether_calls_without_deadline_total", "service"] == 1
+
+
+def test_a_release_is_counted_from_the_end_of_the_context(
+    registry: CollectorRegistry,
+) -> None:
+    now, ahead = _clock.now, 0.0
+    interrupted = threading.Event()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(DeadlineExceeded):
+        patch.setattr(_clock, "now", lambda: now() + ahead)
+        with background().with_timeout(50.0) as ctx, ctx.interrupting(interrupted.set):
+            ahead = 80.0  # the machine is busy: who interrupts comes late
+            assert ctx.done()
+            assert interrupted.wait(10.0)
+    said = scrape(registry)
+    assert said["tether_release_seconds_sum", "other"] >= 30.0
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups")
+def test_a_process_that_was_ended_is_a_release(registry: CollectorRegistry) -> None:
+    with pytest.raises(DeadlineExceeded):
+        with background().with_timeout(0.01) as ctx:
+            run(ctx, [sys.executable, "-c", "import time; time.sleep(60)"])
+    said = scrape(registry)
+    assert said["tether_release_seconds_count", "subprocess"] == 1
+    run(background(), [sys.executable, "-c", ""])
+    assert scrape(registry)["tether_release_seconds_count", "subprocess"] == 1
 
 
 def test_a_call_that_ends_in_time_is_no_release(registry: CollectorRegistry) -> None:
@@ -295,6 +392,15 @@ def test_the_count_of_ends_never_goes_back(registry: CollectorRegistry) -> None:
     assert scrape(registry)[key] == 20_000
 
 
+def test_one_that_goes_during_a_scrape_does_not_turn_the_count_back() -> None:
+    ends = _ends.Ends(_names.Names(100))
+    with background().with_cancel(label="GET /going") as going:
+        pass
+    ends.dropped(going)  # its finalizer has told, and has not returned
+    first = ends.all([going])["GET /going", "left"]
+    assert ends.all([])["GET /going", "left"] >= first
+
+
 def test_a_chain_of_many_contexts_is_dropped_at_once(
     registry: CollectorRegistry,
 ) -> None:
@@ -325,7 +431,7 @@ def test_tasks_of_loops_are_counted_by_what_they_work_for(
     said = asyncio.run(main())
     assert said["tether_asyncio_tasks", "GET /forgotten"] == 7
     assert said["tether_contexts_live", "GET /forgotten"] == 1
-    assert said["tether_contexts_overdue", "GET /forgotten"] == 1
+    assert said["tether_contexts_overdue", "GET /forgotten"] == 0  # its block is left
     assert scrape(registry)["tether_asyncio_tasks", "GET /forgotten"] == 0
 
 
@@ -340,6 +446,33 @@ def test_a_scrape_keeps_nothing(registry: CollectorRegistry) -> None:
         assert scrape(registry)["tether_contexts_live", "GET /once"] == 0
     finally:
         gc.enable()
+
+
+def test_a_scrape_of_many_contexts_sets_off_no_garbage_collection(
+    registry: CollectorRegistry,
+) -> None:
+    # So many new objects as there are contexts would, and a full one stops the program.
+    collections: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        collections.append(phase)
+
+    scopes = [background().with_cancel(label="GET /many") for _ in range(20_000)]
+    for scope in scopes[:10_000]:
+        scope.cancel()
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.set_threshold(10_000, *thresholds[1:])
+    gc.callbacks.append(note)
+    try:
+        said = scrape(registry)
+    finally:
+        gc.callbacks.remove(note)
+        gc.set_threshold(*thresholds)
+        for scope in scopes:
+            scope.cancel()
+    assert said["tether_contexts_live", "GET /many"] == 20_000
+    assert collections == []
 
 
 def test_what_a_full_group_refuses_is_counted_by_whose_it_was(
@@ -568,7 +701,7 @@ Outbound().write(background(), {})
         subprocess.run([sys.executable, "-c", call], env=env, check=True)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(tmp_path))
-    assert scrape(registry)["tether_calls_without_deadline_total", ""] == 2
+    assert scrape(registry)["tether_calls_without_deadline_total", "service"] == 2
 
 
 def test_a_context_that_fails_does_not_fail_the_scrape(

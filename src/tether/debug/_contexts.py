@@ -7,6 +7,7 @@ from .._clock import INF
 from .._describe import LABEL
 from .._interrupt import NO_TASK, Stack
 from .._live import Live
+from .._overdue import is_open, over_since
 from .._scope import Scope
 from .._to_thread import running
 from .._tree import Node
@@ -29,7 +30,7 @@ def look(live: Live[None]) -> tuple[list[Branch], list[Overdue], int, int]:
     # that is a stop of the whole program.
     for noted in list(live._refs):
         scope = noted()
-        if not isinstance(scope, Scope) or not _roots.is_open(scope):
+        if not isinstance(scope, Scope) or not is_open(scope):
             continue
         count += 1
         branch = tree.branch(scope)
@@ -39,7 +40,7 @@ def look(live: Live[None]) -> tuple[list[Branch], list[Overdue], int, int]:
             left = scope._deadline - now
             known = branch.remaining
             branch.remaining = left if known is None else min(known, left)
-        ended = _roots.over_since(scope)
+        ended = over_since(scope)
         if ended is not None:
             branch.over += 1
             over.append((ended, scope))
@@ -73,7 +74,7 @@ class _Tree:
             node = node._parent
         for one in reversed(chain):
             # One that is not open, as it is left or was never entered, has no branch.
-            if one is scope or _roots.is_open(one):
+            if one is scope or is_open(one):
                 above = self._below(above, one)
             self._of[one] = above
         branch = self._of[scope]

@@ -12,10 +12,10 @@ from .._clock import INF
 from .._context import Context
 from .._current import Pending, var
 from .._describe import LABEL
-from .._interrupt import NO_TASK, Stack
+from .._overdue import is_open
 from .._scope import Scope
 from .._tasks import context_of
-from .._tree import ENTERED, HELD, NO_DEADLINE, RELEASED, End, Node
+from .._tree import NO_DEADLINE, Node
 from ._chain import Task
 
 NOBODY = "no context"
@@ -25,7 +25,6 @@ _ABOUT_ALL = (
     *("asyncio.runners", "asyncio.base_events"),
     *("tether._timers", "tether.debug"),
 )
-_OPEN = {ENTERED, HELD, RELEASED}
 
 
 class Root(NamedTuple):
@@ -107,33 +106,3 @@ def made(scope: Node) -> float:
     if scope._cause is NO_DEADLINE:
         return scope._span
     return scope._deadline - scope._span
-
-
-def is_open(scope: Node) -> bool:
-    """Whether its block has been entered, not left, and somebody may be inside.
-
-    A task can end inside of a block that it has never left: then nobody is.
-    """
-    if getattr(scope, "_state", None) not in _OPEN:  # none yet: it is just being made
-        return False
-    stack = scope._tether_stack
-    return not (
-        isinstance(stack, Stack) and stack.task is not NO_TASK and stack.task.done()
-    )
-
-
-def over_since(node: Node) -> float | None:
-    """The instant at which it ended; None: it goes on. It is not told of the look."""
-    first = INF
-    now = _clock.now()
-    one: Node | None = node
-    while one is not None:
-        end = one._end
-        if isinstance(end, End):
-            first = min(first, end.at)
-        elif end is not None:
-            first = min(first, end)
-        if one._cause is not NO_DEADLINE and one._deadline <= now:
-            first = min(first, one._deadline)
-        one = one._up
-    return None if first == INF else first

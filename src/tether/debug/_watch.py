@@ -41,8 +41,7 @@ class Watch:
     def open(self) -> None:
         """Note the contexts from now on, and those that are there."""
         self._live.__enter__()
-        self._live.adopt(Scope)
-        self._live.adopt(Crew)
+        self._live.adopt(Scope, Crew)
 
     def close(self) -> None:
         """Note no more."""

@@ -7,8 +7,11 @@ A record gets four attributes, from `current()` at the moment of the call:
 
     request_id   the id of the request, "-" where there is none
     root         the name of the work, as "GET /users/{id}", "-" where there is none
-    remaining    the seconds left, `inf` without a deadline
+    remaining    the seconds left; `unlimited`, which is `inf`, without a deadline
     cause        why the context is over, "" while it lasts
+
+A formatter that writes JSON needs `unlimited=None`: JSON knows no infinity, and
+Python's `json` writes `Infinity`, which no other reader takes.
 
 `install()` does it for all records. `ContextFilter` does it for those of one handler:
 a filter of a logger would not see what its child loggers say. Neither ever raises, and
@@ -32,20 +35,28 @@ __all__ = ["ContextFilter", "install"]
 class ContextFilter(logging.Filter):
     """A filter for a handler that lets all records pass and adds to each.
 
-    >>> handler = logging.StreamHandler()
-    >>> handler.addFilter(ContextFilter())
+    `unlimited` is what `remaining` is without a deadline.
+
+        >>> handler = logging.StreamHandler()
+        >>> handler.addFilter(ContextFilter())
     """
+
+    def __init__(self, *, unlimited: float | None = INF) -> None:
+        super().__init__()
+        self._unlimited = unlimited
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Add to the record; always True."""
-        _add(record)
+        _add(record, self._unlimited)
         return True
 
 
-def install() -> Callable[[], None]:
+def install(*, unlimited: float | None = INF) -> Callable[[], None]:
     """Add to all records from now on; returns what undoes it.
 
     It wraps the record factory that is set, so it goes together with another one.
+    `unlimited` is what `remaining` is without a deadline: None for formatters that
+    write JSON.
 
         >>> from tether import background
         >>> undo = install()
@@ -59,7 +70,7 @@ def install() -> Callable[[], None]:
 
     def make(*args: object, **kwargs: object) -> logging.LogRecord:
         record: logging.LogRecord = before(*args, **kwargs)
-        _add(record, _extra(sys._getframe(1)))
+        _add(record, unlimited, _extra(sys._getframe(1)))
         return record
 
     def undo() -> None:
@@ -84,11 +95,13 @@ def _extra(caller: FrameType | None) -> Collection[str]:
     return ()
 
 
-def _add(record: logging.LogRecord, given: Collection[str] = ()) -> None:
+def _add(
+    record: logging.LogRecord, unlimited: float | None, given: Collection[str] = ()
+) -> None:
     said: dict[str, object] = {
         "request_id": "-",
         "root": "-",
-        "remaining": INF,
+        "remaining": unlimited,
         "cause": "",
     }
     known = vars(record)
@@ -98,7 +111,9 @@ def _add(record: logging.LogRecord, given: Collection[str] = ()) -> None:
         ctx = current()
         said["request_id"] = ctx.value(REQUEST_ID, "-")
         said["root"] = ctx.label or "-"
-        said["remaining"] = ctx.remaining()
+        left = ctx.remaining()
+        if left != INF:
+            said["remaining"] = left
         cause = ctx.cause()
         if cause is not None:
             said["cause"] = str(cause) or type(cause).__name__

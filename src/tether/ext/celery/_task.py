@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import current_thread, main_thread
@@ -71,7 +72,7 @@ class ContextTask(Task):  # type: ignore[misc]
     ) -> Any:
         """As Celery's, with the values and the trace of `current()` as headers."""
         carried = dict(headers or {})
-        _DETACHED.write(current(), carried)
+        _DETACHED.write(current(), carried, now=time.time())
         told = parse_milliseconds(carried.get(TIMEOUT, ""))
         if told is not None:
             # A retry carries the headers of the task that asks for it. With those alone

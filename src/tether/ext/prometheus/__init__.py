@@ -3,18 +3,18 @@
     undo = instrument()          # into the default registry; undo() switches it off
 
     tether_contexts_live{root}              scopes that nobody has let go of
-    tether_contexts_overdue{root}           those that are over, and still there
+    tether_contexts_overdue{root}           those that are over, and still run
     tether_contexts_done_total{root,cause}  those that have ended, and why
     tether_tasks{root}                      what groups have to do, running or queued
     tether_asyncio_tasks{root}              all tasks of event loops
     tether_work_shed_total{root}            what a full group has refused
     tether_work_abandoned_total{root}       what `to_thread` has ever left behind
     tether_threads_abandoned                what of that still runs
-    tether_call_budget_seconds              what a call to another service begins with
-    tether_calls_without_deadline_total     those that nothing bounds
+    tether_call_budget_seconds{to}          what a call or a statement begins with
+    tether_calls_without_deadline_total{to} those that nothing bounds
     tether_call_usual_seconds{hop}          how long a call takes as a rule
     tether_deadline_cascade_total{hop}      those that begin with less than that
-    tether_release_seconds{resource}        how long interrupted calls went on
+    tether_release_seconds{resource}        how long calls went on after their context
 
 `cause` is one of these:
 
@@ -24,6 +24,14 @@
     deadline_exceeded    its own time was up
     parent               something above it ended; that one counts for itself
     dropped              it was never ended: a `ResourceWarning` says where it was made
+
+Overdue are the blocks that the live page calls over but still running: entered, not
+left, and their time is up, or they were canceled. What was left in order is done,
+whoever may refer to it.
+
+`to` is "service" for calls to other services, messages that take their time along
+included, and the kind of the database, as "postgresql", for the statements of
+`tether.ext`.
 
 A `hop` is a method and a host, as "GET users:8080", or a method of gRPC, as
 "/shop.Stock/Get", and what is usual there is the median of the latest hundred calls,

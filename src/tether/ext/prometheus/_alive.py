@@ -9,8 +9,9 @@ from typing import final
 
 from tether import Scope, _live, _tasks, abandoned
 from tether._crew import Crew
+from tether._overdue import is_open, over_since
 
-from ._ends import Ends, is_over
+from ._ends import Ends
 from ._hops import Hops
 from ._library import Collector, CounterMetricFamily, GaugeMetricFamily, Metric
 from ._names import Names, label
@@ -39,17 +40,26 @@ class Alive(Collector):
     def _collect(self) -> list[Metric]:
         root = self._roots.of
         work: Tally[str] = Tally()
-        for crew, _ in self.live.all(Crew):
+        for crew in self.live.alive(Crew):
             if crew._left:
                 work[root(label(crew.ctx))] += crew._left
         tasks = Tally(
             root(label(_tasks.context_of(task)))
             for task in _tasks.all_tasks(_tasks.running())
         )
-        scopes = [scope for scope, _ in self.live.all(Scope)]
-        there = Tally(root(label(scope)) for scope in scopes)
-        late = Tally(root(label(scope)) for scope in scopes if is_over(scope))
-        done = self._ends.all(scopes)
+        scopes = self.live.alive(Scope)
+        there: Tally[str] = Tally()
+        late: Tally[str] = Tally()
+        over: list[Scope] = []
+        for scope in scopes:
+            name = root(label(scope))
+            there[name] += 1
+            if over_since(scope) is not None:
+                over.append(scope)
+                if is_open(scope):
+                    late[name] += 1
+        # `scopes` is still held: so none of them is counted as one that is gone.
+        done = self._ends.all(over)
         families = _families()
         for name in sorted({*self._roots.all(), *there, *work, *tasks}):
             families["live"].add_metric([name], there[name])
@@ -72,7 +82,7 @@ def _families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
         ),
         "overdue": GaugeMetricFamily(
             "tether_contexts_overdue",
-            "Scopes that are over and still there",
+            "Blocks whose scope is over and that still run",
             labels=root,
         ),
         "done": CounterMetricFamily(

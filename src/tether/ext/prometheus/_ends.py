@@ -29,6 +29,7 @@ class Ends:
         # Re-entrant: a collection may come in between, and finalizers with it.
         self._lock = RLock()
         self._gone: Tally = Counter()
+        self._said: Tally = Counter()
 
     def dropped(self, scope: Scope) -> None:
         """One is gone. See `_watching.dropped`."""
@@ -37,23 +38,22 @@ class Ends:
             self._gone[key] += 1
 
     def all(self, there: list[Scope]) -> Tally:
-        """Of all that have ended; `there` are those that are not gone."""
-        over = Counter(
-            (self._roots.of(own_label(scope)), cause_of(scope))
-            for scope in there
-            if is_over(scope)
-        )
+        """Of all that have ended; `there` are those of them that are not gone.
+
+        For one scrape at a time.
+        """
+        over: Tally = Counter()
+        for scope in there:
+            if scope._end is None:
+                scope.done()  # commits what nobody has looked at, and so its cause
+            over[self._roots.of(own_label(scope)), cause_of(scope)] += 1
         with self._lock:  # after them: `there` keeps them from being counted twice
             # A copy, made in one step: see above, another may go in between.
-            return Counter(self._gone) + over
-
-
-def is_over(scope: Scope) -> bool:
-    """Whether it has ended, as far as can be known."""
-    try:
-        return scope.done()
-    except Exception:
-        return False  # a user-made context above it fails
+            gone = Counter(self._gone)
+        # One whose finalizer runs at this moment is among both. What has been said
+        # stays: a counter that goes back is taken for one that has begun anew.
+        self._said |= gone + over
+        return self._said
 
 
 def cause_of(scope: Scope) -> str:

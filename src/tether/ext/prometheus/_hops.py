@@ -6,6 +6,7 @@ import logging
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable
+from functools import cache
 from statistics import median
 from threading import Lock
 from typing import final
@@ -36,7 +37,7 @@ class Hops:
 
     def __init__(self, most: int, cascade: Counter) -> None:
         self._names = Names(most)
-        self._cascade = cascade
+        self._cascade = cache(cascade.labels)
         self._hops: dict[str, Hop] = {}
 
     def begun(
@@ -51,7 +52,7 @@ class Hops:
             hop = self._hops.setdefault(name, Hop(name))
         left = ctx.remaining()
         if left < hop.usual != 0.0:
-            self._cascade.labels(name).inc()
+            self._cascade(name).inc()
             hop.warn(ctx, left)
         began = _clock.now()
 

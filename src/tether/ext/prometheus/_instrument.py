@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from threading import Lock
 
 from tether import Context, Scope, _watching
@@ -66,21 +66,26 @@ def instrument(
                 registry.unregister(registered.pop())
             raise
 
-        def calling(left: float) -> None:
-            if left == INF:
-                unbounded.inc()
-            else:
-                budget.observe(left)
+        # Kept: to look a child up takes longer than to count.
+        budget_of, unbounded_of = cache(budget.labels), cache(unbounded.labels)
+        released_of = cache(release.labels)
+        unbounded_of(_watching.SERVICE)  # a rate needs a 0 to begin with
 
-        def released(fn: Callable[[], object], seconds: float) -> None:
-            release.labels(_resource(fn)).observe(seconds)
+        def calling(left: float, to: str) -> None:
+            if left == INF:
+                unbounded_of(to).inc()
+            else:
+                budget_of(to).observe(left)
+
+        def released(what: Callable[[], object] | str, seconds: float) -> None:
+            released_of(_resource(what)).observe(seconds)
 
         def counting(counter: Counter) -> Callable[[Context], None]:
-            return lambda ctx: counter.labels(names.of(label(ctx))).inc()
+            of = cache(counter.labels)
+            return lambda ctx: of(names.of(label(ctx))).inc()
 
         alive.live.__enter__()
-        alive.live.adopt(Scope)
-        alive.live.adopt(Crew)
+        alive.live.adopt(Scope, Crew)
         _watching.calling = calling
         _watching.hop = hops.begun
         _watching.released = released
@@ -109,13 +114,15 @@ def _metrics() -> tuple[Histogram, Counter, Counter, Counter, Counter, Histogram
     return (
         Histogram(
             "tether_call_budget_seconds",
-            "What a call to another service has left as it begins",
+            "What a call to another service or a database has left as it begins",
+            ["to"],
             buckets=_BUCKETS,
             registry=None,
         ),
         Counter(
             "tether_calls_without_deadline",
-            "Calls to other services that nothing bounds",
+            "Calls to other services and databases that nothing bounds",
+            ["to"],
             registry=None,
         ),
         Counter(
@@ -146,8 +153,10 @@ def _metrics() -> tuple[Histogram, Counter, Counter, Counter, Counter, Histogram
     )
 
 
-def _resource(fn: Callable[[], object]) -> str:
+def _resource(fn: Callable[[], object] | str) -> str:
     """What is interrupted by `fn`: few names, whatever users give."""
+    if isinstance(fn, str):
+        return fn
     if isinstance(fn, partial):
         return "socket" if fn.func is shut else OTHER
     owner = getattr(fn, "__self__", None)

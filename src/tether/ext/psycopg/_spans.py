@@ -19,12 +19,11 @@ from functools import lru_cache
 from typing import Any, final
 
 from tether import Context, _watching
-from tether._calls import statement
 from tether._postgres import Psycopg
 
 from ._library import psycopg
 
-_NOTHING = nullcontext()
+_NOTHING: AbstractContextManager[Any] = nullcontext()
 
 
 def spans(ctx: Context, conn: Any) -> AbstractContextManager[None]:
@@ -135,7 +134,8 @@ def _within(ctx: Context, conn: Any, query: Any) -> Iterator[None]:
 
     The code in the block sees psycopg's error; the context's is raised at its exit.
     """
-    span = statement(ctx, "postgresql", query)
+    begun = _watching.statement
+    span = _NOTHING if begun is None else begun(ctx, "postgresql", query)
     span.__enter__()
     try:
         yield

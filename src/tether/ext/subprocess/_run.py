@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any, Literal, Required, TypeAlias, TypedDict, Unpack, overload
 
-from tether import Context, ContextError
+from tether import Context, ContextError, _clock, _watching
 from tether._checks import seconds_
 from tether._errors import NOT_A_CONTEXT
 from tether._loops import refuse_to_block
@@ -179,11 +179,19 @@ def _run(
     by_itself = process.complete(ctx)
     code: Any = process.returncode
     if not by_itself:
+        _tell(ctx)
         raise _error(ctx, Ended(code, cmd, *text.so_far(process)))
     output, errors = text.decode(process.stdout), text.decode(process.stderr)
     if check and code:
         raise subprocess.CalledProcessError(code, cmd, output, errors)
     return subprocess.CompletedProcess(cmd, code, output, errors)
+
+
+def _tell(ctx: Context) -> None:
+    """Say how long it took from the end of the context until all was gone."""
+    end = ctx._tether_end_of()
+    if _watching.released is not None and end is not None:
+        _watching.released("subprocess", max(0.0, _clock.now() - end.at))
 
 
 def _error(ctx: Context, ended: Ended) -> BaseException:

@@ -34,7 +34,7 @@ class Contexts:
 
     def now(self) -> dict[Hashable, Found]:
         found: dict[Hashable, Found] = {}
-        for one, whose in self._live.all(object):
+        for one, whose in self._live.noted(object):
             if isinstance(one, Group | WaitGroup):
                 if one._left:
                     found["group", id(one)] = Found(whose, partial(_group, one))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from ._context import Context
@@ -35,6 +35,27 @@ def scope_of(headers: Mapping[str, str], label: str) -> Scope:
     if arrived.timeout is None:
         return ctx.with_cancel(label=label)
     return ctx.with_timeout(arrived.timeout, cause=arrived.cause, label=label)
+
+
+@contextmanager
+def working(
+    scope: Scope,
+    headers: Mapping[str, str],
+    is_given_up: Callable[[], bool],
+    instead: type[Exception],
+) -> Iterator[None]:
+    """A block around the work of a message: in its scope, and within its trace.
+
+    Of work that nobody wants any more each error says that alone, whatever it has made
+    of the end of its context, so it becomes `instead`: what the engine takes for it.
+    """
+    try:
+        with tracing(headers), scope:
+            yield
+    except Exception as exc:
+        if is_given_up():
+            raise instead from exc
+        raise
 
 
 @contextmanager

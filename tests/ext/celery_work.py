@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 
 import opentelemetry.propagate  # noqa: F401  with it, the trace is read
 from celery import Celery, Task
 from opentelemetry.trace import get_current_span
 
 from tests.ext.notes import note
-from tether import current
+from tether import ContextError, current
 from tether.ext import psycopg
 from tether.ext.celery import ContextTask
 from tether.wire import REQUEST_ID
@@ -99,6 +100,31 @@ def again_out_of_a_budget(self: ContextTask) -> int:
         if not self.request.retries:
             raise self.retry(countdown=0)
     return int(self.request.retries)
+
+
+@app.task(autoretry_for=(Exception,), retry_kwargs={"max_retries": 3, "countdown": 0})
+def wait_retried(log: str) -> None:
+    wait.run(log)
+
+
+@app.task
+def wait_disguised(log: str) -> None:
+    try:
+        wait.run(log)
+    except ContextError as exc:
+        raise RuntimeError("it did not work") from exc
+
+
+@app.task(autoretry_for=(LookupError,), retry_kwargs={"countdown": 3600})
+def fail_retried() -> None:
+    raise LookupError("no such thing")
+
+
+@app.task(bind=True)
+def again_in_an_hour(self: ContextTask, by_eta: bool) -> None:
+    if by_eta:
+        raise self.retry(eta=datetime.now(UTC) + timedelta(hours=1))
+    raise self.retry(countdown=3600)
 
 
 @app.task

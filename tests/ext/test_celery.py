@@ -168,6 +168,18 @@ def test_a_retry_out_of_a_budget_has_the_time_of_the_task() -> None:
     assert ask(work.again_out_of_a_budget) == 1
 
 
+@pytest.mark.parametrize("by_eta", [False, True])
+def test_a_retry_that_would_come_too_late_is_refused_at_once(by_eta: bool) -> None:
+    with pytest.raises(DeadlineExceeded) as raised:
+        ask(work.again_in_an_hour, by_eta)
+    assert "s are needed" in raised.value.detail
+
+
+def test_an_error_that_is_not_retried_for_want_of_time_comes_back() -> None:
+    with pytest.raises(LookupError, match="no such thing"):
+        ask(work.fail_retried)
+
+
 @pytest.mark.parametrize("task", [work.wait, work.wait_tracked])
 def test_a_call_whose_context_ends_is_canceled_over_there(log: Path, task: Any) -> None:
     with background().with_cancel() as ctx:
@@ -191,8 +203,9 @@ def test_the_process_of_a_canceled_task_goes_on_with_others(log: Path) -> None:
     until(lambda: ask(work.process) == pid)
 
 
-def test_the_state_of_a_canceled_task_is_revoked(log: Path) -> None:
-    result = celery.send(background(), work.wait, str(log))
+@pytest.mark.parametrize("task", [work.wait, work.wait_retried, work.wait_disguised])
+def test_the_state_of_a_canceled_task_is_revoked(log: Path, task: Any) -> None:
+    result = celery.send(background(), task, str(log))
     until(lambda: count(log, "started"))
     celery.cancel(result)
     with background().with_timeout(PATIENCE) as ctx, pytest.raises(TaskRevokedError):
@@ -200,6 +213,7 @@ def test_the_state_of_a_canceled_task_is_revoked(log: Path) -> None:
     until(lambda: count(log, "stopped"))
     assert works()
     assert work.app.AsyncResult(result.id).state == "REVOKED"
+    assert count(log, "started") == 1
 
 
 @pytest.mark.parametrize("task", [work.wait, work.wait_tracked])

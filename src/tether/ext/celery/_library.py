@@ -6,6 +6,7 @@ try:
     from celery.exceptions import Ignore
     from celery.result import AsyncResult, EagerResult
     from celery.states import REVOKED
+    from celery.utils.time import maybe_make_aware
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
         'tether.ext.celery needs Celery: pip install "tether[celery]"', name="celery"
@@ -19,5 +20,6 @@ __all__ = [
     "Ignore",
     "Signature",
     "Task",
+    "maybe_make_aware",
     "signals",
 ]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, final
 
-from tether import Context, ContextError, Scope
-from tether._message import scope_of, tracing
+from tether import Context, Scope
+from tether._message import scope_of, working
 
 from ._library import distributed
 
@@ -157,12 +157,10 @@ def _begun(worker: distributed.Worker, n: int, sent: Sent) -> Iterator[Context]:
             running.dropped = True
         if running.dropped or sent.group in plugin.ended:
             plugin.end(running)
-        with tracing(sent.headers), scope as ctx:
-            yield ctx
-    except ContextError as exc:
-        if running.dropped:
-            raise distributed.Reschedule from exc
-        raise
+        with working(
+            scope, sent.headers, lambda: running.dropped, distributed.Reschedule
+        ):
+            yield scope
     finally:
         if plugin.running.get(key) is running:
             del plugin.running[key]

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 
 from ._context import Context
 from ._roots import background
@@ -17,7 +18,11 @@ from ._scope import Scope
 from .wire import Inbound, Outbound
 
 _OUTBOUND = Outbound()
-_INBOUND = Inbound()
+
+
+@cache
+def _inbound(skew: float | None) -> Inbound:
+    return Inbound() if skew is None else Inbound(skew=skew)
 
 
 def written(ctx: Context) -> dict[str, str]:
@@ -27,10 +32,13 @@ def written(ctx: Context) -> dict[str, str]:
     return headers
 
 
-def scope_of(headers: Mapping[str, str], label: str) -> Scope:
-    """The scope of the work that a message asks for; the sender is trusted."""
+def scope_of(headers: Mapping[str, str], label: str, skew: float | None) -> Scope:
+    """The scope of the work that a message asks for; the sender is trusted.
+
+    `skew` is by how much clocks may differ, None for what `Inbound` says.
+    """
     lines = [(name.encode(), text.encode()) for name, text in headers.items()]
-    arrived = _INBOUND.read(lines, trusted=True, now=time.time())
+    arrived = _inbound(skew).read(lines, trusted=True, now=time.time())
     ctx = arrived.onto(background())
     if arrived.timeout is None:
         return ctx.with_cancel(label=label)

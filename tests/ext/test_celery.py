@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.trace import trace_task
 from celery.exceptions import TaskRevokedError
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -130,8 +131,28 @@ def test_a_message_that_comes_late_is_refused_without_work(log: Path) -> None:
         result = work.wait.apply_async([str(log)], headers=headers)
         with pytest.raises(DeadlineExceeded) as raised:
             celery.wait(ctx, result)
-    assert "the caller had 0 s left" in raised.value.detail
+    assert "before this came" in raised.value.detail
     assert not notes(log)
+
+
+@pytest.mark.parametrize(("skew", "outcome"), [(None, "FAILURE"), (60.0, "SUCCESS")])
+def test_the_application_says_by_how_much_clocks_may_differ(
+    skew: float | None, outcome: str
+) -> None:
+    app = Celery("skewed", task_cls=celery.ContextTask, set_as_current=False)
+    if skew is not None:
+        app.conf.tether_clock_skew = skew
+
+    @app.task(shared=False)
+    def late() -> None:
+        pass
+
+    ago = str(int((time.time() - 30) * 1000))
+    request = {"id": "1", "headers": {TIMEOUT: "30000", DEADLINE: ago}}
+    # What a process of the pool does with a message.
+    _, info, *_ = trace_task(late, "1", (), {}, request, app=app)
+    assert ("SUCCESS" if info is None else info.state) == outcome
+    app.close()
 
 
 def test_a_deadline_ends_a_task_whose_sender_does_not_care(log: Path) -> None:

@@ -73,6 +73,20 @@ def test_the_function_gets_the_time_that_is_left_and_the_values(
     assert 0 < left < 50.0
 
 
+def test_the_workers_are_told_by_how_much_clocks_may_differ(client: Client) -> None:
+    def tell(skew: float | None) -> None:
+        client.run(library.config.set, {"tether.clock-skew": skew})
+
+    with background().with_timeout(PATIENCE) as ctx:
+        tell(-1.0)
+        try:
+            with pytest.raises(ValueError, match="skew is not below 0"):
+                dask.submit(ctx, client, work.double, 1).result()
+        finally:
+            tell(None)
+        assert dask.submit(ctx, client, work.double, 1).result() == 2
+
+
 def test_without_a_deadline_there_is_none(client: Client) -> None:
     call = dask.submit(background(), client, work.tell, "it")
     assert call.result()[1] == float("inf")

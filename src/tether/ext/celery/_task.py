@@ -76,7 +76,7 @@ class ContextTask(Task):  # type: ignore[misc]
         told = parse_milliseconds(carried.get(TIMEOUT, ""))
         if told is not None:
             # A retry carries the headers of the task that asks for it. With those alone
-            # each would win the second that clocks may differ.
+            # each would win the time by which clocks may differ.
             those = _of(options.get("task_id"))
             left = min([told, *(one.scope.remaining() for one in those)])
             carried[TIMEOUT] = format_milliseconds(left)
@@ -118,7 +118,7 @@ def _begun(task: ContextTask) -> Iterator[None]:
     """A block around a task of this worker."""
     told = (task.request.headers or {}).items()
     headers = {name: text for name, text in told if isinstance(text, str)}
-    scope = scope_of(headers, task.name)
+    scope = scope_of(headers, task.name, task.app.conf.get("tether_clock_skew"))
     running = _Running(task.request.id, scope)
     _running.add(running)
     try:

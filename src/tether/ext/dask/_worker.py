@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, final
 from tether import Context, Scope
 from tether._message import scope_of, working
 
-from ._library import distributed
+from ._library import dask, distributed
 
 _NAME = "tether"
 _PAUSE = 0.05  # seconds for the other one to speak, see _Plugin
@@ -148,7 +148,8 @@ def _begun(worker: distributed.Worker, n: int, sent: Sent) -> Iterator[Context]:
     plugin = worker.plugins.get(_NAME)
     if not isinstance(plugin, _Plugin):
         raise distributed.Reschedule  # the worker has begun to close
-    scope = scope_of(sent.headers, sent.label)
+    skew = dask.config.get("tether.clock-skew", None)
+    scope = scope_of(sent.headers, sent.label, skew)
     running = plugin.running[key] = _Running(sent.group, scope)
     try:
         # From now on the plugin hears of it; what was before, it and the state tell.

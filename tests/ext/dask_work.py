@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from itertools import count
 from typing import Any
 
 from tests.ext.notes import note
@@ -26,6 +28,15 @@ async def wait_in_a_task(ctx: Context, log: str) -> None:
         await asyncio.sleep(600)
     finally:
         note(log, f"stopped: {type(ctx.err()).__name__}: {ctx.cause()}")
+
+
+def compute(ctx: Context, log: str) -> None:
+    """For 20 ms."""
+    began = time.monotonic_ns()
+    note(log, f"started at {began}")
+    for _ in ctx.poll(count()):
+        if time.monotonic_ns() - began > 20_000_000:
+            return
 
 
 def tell(ctx: Context, what: object) -> tuple[object, float, str | None, str]:

@@ -71,7 +71,7 @@ def wait(ctx: Context, result: AsyncResult) -> object:
 
 
 def cancel(*results: AsyncResult) -> None:
-    """Have tasks revoked: what runs has its context canceled, what waits never starts.
+    """Have tasks revoked: what runs has its context canceled, what waits is dropped.
 
     One message for all of them, which nobody answers. On a worker whose tasks are no
     `ContextTask`, it ends the process of a task that runs.

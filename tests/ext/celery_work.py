@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import opentelemetry.propagate  # noqa: F401  with it, the trace is read
 from celery import Celery, Task
+from celery.result import allow_join_result
 from opentelemetry.trace import get_current_span
 
 from tests.ext.notes import note
 from tether import ContextError, current
 from tether.ext import psycopg
-from tether.ext.celery import ContextTask
+from tether.ext.celery import ContextTask, call
 from tether.wire import REQUEST_ID
 
 URL = os.environ.get("REDIS")
@@ -78,6 +79,17 @@ def fail() -> None:
 def pass_on() -> object:
     """What a task gets that this one sends without a word."""
     return tell.delay("on").id
+
+
+@app.task
+def call_another(log: str) -> object:
+    return call(current(), wait, log)
+
+
+@app.task
+def call_another_all_the_same() -> object:
+    with allow_join_result():
+        return call(current(), double, 4)
 
 
 @app.task(bind=True, max_retries=5)

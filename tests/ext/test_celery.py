@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import Celery
@@ -90,6 +93,15 @@ def test_what_is_sent_as_ever_has_the_values_and_not_the_time() -> None:
         onward: Any = celery.wait(ctx, work.app.AsyncResult(ask_in(ctx, work.pass_on)))
     assert told[1:3] == [None, "r-8"]
     assert onward[1:3] == [None, "r-8"]
+
+
+def test_a_task_is_sent_with_all_that_celery_takes_by_position() -> None:
+    ident = str(uuid4())
+    result = work.tell.apply_async(["it"], {}, ident, None, [work.tell.s()])
+    assert result.id == ident
+    with background().with_timeout(PATIENCE) as ctx:
+        told: Any = celery.wait(ctx, result)
+    assert told[0] == "it"
 
 
 def test_a_task_that_only_the_workers_know_is_sent_by_its_name() -> None:
@@ -211,6 +223,36 @@ def test_a_call_whose_context_ends_is_canceled_over_there(log: Path, task: Any) 
             calling.result(PATIENCE)
     until(lambda: count(log, "stopped"))
     assert "Canceled: the task was revoked" in notes(log)[-1]
+
+
+def test_a_call_that_is_interrupted_is_canceled_over_there(log: Path) -> None:
+    code = f"""if True:
+        from tests.ext import celery_work as work
+        from tether import background
+        from tether.ext import celery
+        celery.call(background(), work.wait, {str(log)!r})
+    """
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "REDIS": work.app.conf.broker_url}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, env=env, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            until(lambda: count(log, "started"))
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert b"KeyboardInterrupt" in said
+    until(lambda: count(log, "stopped"))
+
+
+def test_a_call_in_a_task_is_refused_before_it_is_sent(log: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"in a task of Celery.*allow_join_result"):
+        ask(work.call_another, str(log))
+    assert works()
+    assert not notes(log)
+    assert ask(work.call_another_all_the_same) == 8
 
 
 def test_the_process_of_a_canceled_task_goes_on_with_others(log: Path) -> None:

@@ -4,7 +4,7 @@ try:
     from celery import Signature, Task, signals
     from celery.backends.base import DisabledBackend
     from celery.exceptions import Ignore
-    from celery.result import AsyncResult, EagerResult
+    from celery.result import AsyncResult, EagerResult, task_join_will_block
     from celery.states import REVOKED
     from celery.utils.time import maybe_make_aware
 except ModuleNotFoundError:
@@ -22,4 +22,5 @@ __all__ = [
     "Task",
     "maybe_make_aware",
     "signals",
+    "task_join_will_block",
 ]

@@ -66,7 +66,8 @@ class ContextTask(Task):  # type: ignore[misc]
         self,
         args: Any = None,
         kwargs: Any = None,
-        *,
+        task_id: str | None = None,
+        *others: Any,
         headers: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
@@ -77,10 +78,12 @@ class ContextTask(Task):  # type: ignore[misc]
         if told is not None:
             # A retry carries the headers of the task that asks for it. With those alone
             # each would win the time by which clocks may differ.
-            those = _of(options.get("task_id"))
+            those = _of(task_id)
             left = min([told, *(one.scope.remaining() for one in those)])
             carried[TIMEOUT] = format_milliseconds(left)
-        return super().apply_async(args, kwargs, headers=carried, **options)
+        return super().apply_async(
+            args, kwargs, task_id, *others, headers=carried, **options
+        )
 
     def retry(
         self,

@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
+from inspect import unwrap
+from types import CodeType
 
 from ._context import Context
 from ._roots import background
@@ -32,8 +34,10 @@ def written(ctx: Context) -> dict[str, str]:
     return headers
 
 
-def scope_of(headers: Mapping[str, str], label: str, skew: float | None) -> Scope:
-    """The scope of the work that a message asks for; the sender is trusted.
+def scope_of(
+    headers: Mapping[str, str], label: str, fn: object, skew: float | None
+) -> Scope:
+    """The scope of the call of `fn` that a message asks for; the sender is trusted.
 
     `skew` is by how much clocks may differ, None for what `Inbound` says.
     """
@@ -41,8 +45,20 @@ def scope_of(headers: Mapping[str, str], label: str, skew: float | None) -> Scop
     arrived = _inbound(skew).read(lines, trusted=True, now=time.time())
     ctx = arrived.onto(background())
     if arrived.timeout is None:
-        return ctx.with_cancel(label=label)
-    return ctx.with_timeout(arrived.timeout, cause=arrived.cause, label=label)
+        scope = ctx.with_cancel(label=label)
+    else:
+        scope = ctx.with_timeout(arrived.timeout, cause=arrived.cause, label=label)
+    code = _code_of(fn)
+    if code is not None:
+        scope._code, scope._lasti = code, 0  # a line of tether's would tell nobody
+    return scope
+
+
+def _code_of(fn: object) -> CodeType | None:
+    while isinstance(fn, partial):
+        fn = fn.func
+    code = getattr(unwrap(fn), "__code__", None) if callable(fn) else None
+    return code if isinstance(code, CodeType) else None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from celery.result import allow_join_result
 from opentelemetry.trace import get_current_span
 
 from tests.ext.notes import note
-from tether import ContextError, current
+from tether import Context, ContextError, current
 from tether.ext import psycopg
 from tether.ext.celery import ContextTask, call
 from tether.wire import REQUEST_ID
@@ -55,6 +55,12 @@ def process() -> int:
     return os.getpid()
 
 
+def end(ctx: Context) -> str:
+    error = ctx.err()
+    assert isinstance(error, ContextError)
+    return f"{type(error).__name__}: {ctx.cause()} ({error.detail})"
+
+
 @app.task
 def wait(log: str) -> None:
     note(log, f"started by {os.getpid()}")
@@ -62,7 +68,7 @@ def wait(log: str) -> None:
     try:
         ctx.sleep(600)
     finally:
-        note(log, f"stopped: {type(ctx.err()).__name__}: {ctx.cause()}")
+        note(log, f"stopped: {end(ctx)}")
 
 
 @app.task(track_started=True)

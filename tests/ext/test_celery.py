@@ -223,6 +223,7 @@ def test_a_call_whose_context_ends_is_canceled_over_there(log: Path, task: Any) 
             calling.result(PATIENCE)
     until(lambda: count(log, "stopped"))
     assert "Canceled: the task was revoked" in notes(log)[-1]
+    assert "(the context made at ext/celery_work.py:" in notes(log)[-1]
 
 
 def test_a_call_that_is_interrupted_is_canceled_over_there(log: Path) -> None:

@@ -23,6 +23,7 @@ from tests.core.support import start
 from tests.ext import dask_cluster
 from tests.ext import dask_work as work
 from tests.ext.notes import PATIENCE, count, notes, until
+from tests.ext.upstream import Upstream
 from tests.ext.watching import Watch, mark
 from tether import Canceled, DeadlineExceeded, background
 from tether.ext import dask
@@ -170,6 +171,7 @@ def test_a_cancel_ends_it_over_there_and_says_why(
     until(lambda: count(log, "stopped"))
     assert "Canceled" in notes(log)[-1]
     assert "the user left" in notes(log)[-1]
+    assert "(the context made at ext/dask_work.py:" in notes(log)[-1]
 
 
 def test_a_deadline_ends_it_over_there(client: Client, log: Path) -> None:
@@ -287,6 +289,49 @@ def test_a_query_of_a_task_ends_in_the_database(
         watch.until(name, runs=False)
         with pytest.raises(Canceled):
             call.result()
+
+
+def test_a_request_of_a_task_ends_at_the_server(client: Client, up: Upstream) -> None:
+    with background().with_cancel() as ctx:
+        call = dask.submit(ctx, client, work.fetch, f"{up.url}/hang")
+        up.asked("/hang")
+        ctx.cancel()
+        up.left("/hang")
+        with pytest.raises(Canceled):
+            call.result()
+
+
+def test_a_program_of_a_task_ends(client: Client, log: Path) -> None:
+    with background().with_cancel() as ctx:
+        call = dask.submit(ctx, client, work.run_program, str(log))
+        until(lambda: count(log, "started"))
+        pid = int(notes(log)[0].split()[-1])
+        ctx.cancel()
+        until(lambda: is_gone(pid))
+        with pytest.raises(Canceled):
+            call.result()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_what_has_been_returned_can_be_had_after_the_block(client: Client) -> None:
+    with background().with_timeout(PATIENCE) as ctx:
+        call = dask.submit(ctx, client, work.double, 2)
+        assert call.result() == 4
+        ctx.cancel()
+        assert call.result() == 4
+    assert call.result() == 4
+
+    async def main() -> int:
+        return await call
+
+    assert asyncio.run(main()) == 4
 
 
 def test_a_call_that_somebody_else_cancels_is_lost(client: Client, log: Path) -> None:
@@ -409,5 +454,8 @@ def test_what_is_wrong_is_refused(client: Client) -> None:
         dask.map(background(), client, wrong, [1])
     with pytest.raises(TypeError, match="gather takes calls"):
         dask.gather(background(), [wrong])
+    one: Any = dask.submit(background(), client, work.double, 1)
+    with pytest.raises(TypeError, match=r"gather takes several.*call\.result\(\)"):
+        dask.gather(background(), one)
     with pytest.raises(TypeError, match=r"no option 'number'.*functools\.partial"):
         _ = dask.submit(background(), client, work.double, number=1)

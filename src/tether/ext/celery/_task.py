@@ -121,7 +121,8 @@ def _begun(task: ContextTask) -> Iterator[None]:
     """A block around a task of this worker."""
     told = (task.request.headers or {}).items()
     headers = {name: text for name, text in told if isinstance(text, str)}
-    scope = scope_of(headers, task.name, task.app.conf.get("tether_clock_skew"))
+    skew = task.app.conf.get("tether_clock_skew")
+    scope = scope_of(headers, task.name, task.run, skew)
     running = _Running(task.request.id, scope)
     _running.add(running)
     try:

@@ -124,7 +124,7 @@ def run(n: int, args: tuple[Any, ...], sent: Sent, fn: Callable[..., Any]) -> An
     if _NAME not in worker.plugins:
         loop = worker.loop.asyncio_loop  # type: ignore[attr-defined]
         asyncio.run_coroutine_threadsafe(_install(worker), loop).result()
-    with _begun(worker, n, sent) as ctx:
+    with _begun(worker, n, sent, fn) as ctx:
         return fn(ctx, *args)
 
 
@@ -137,19 +137,21 @@ async def run_async(
     """Await a coroutine function, on the worker's loop."""
     worker = distributed.get_worker()
     await _install(worker)
-    with _begun(worker, n, sent) as ctx:
+    with _begun(worker, n, sent, fn) as ctx:
         return await fn(ctx, *args)
 
 
 @contextmanager
-def _begun(worker: distributed.Worker, n: int, sent: Sent) -> Iterator[Context]:
+def _begun(
+    worker: distributed.Worker, n: int, sent: Sent, fn: object
+) -> Iterator[Context]:
     """A block around a task of this worker."""
     key = f"{sent.prefix}-{n}"
     plugin = worker.plugins.get(_NAME)
     if not isinstance(plugin, _Plugin):
         raise distributed.Reschedule  # the worker has begun to close
     skew = dask.config.get("tether.clock-skew", None)
-    scope = scope_of(sent.headers, sent.label, skew)
+    scope = scope_of(sent.headers, sent.label, fn, skew)
     running = plugin.running[key] = _Running(sent.group, scope)
     try:
         # From now on the plugin hears of it; what was before, it and the state tell.

@@ -139,6 +139,23 @@ class Dask:
             check(log, running)
         return samples
 
+    def late(self, tasks: int, what: Callable[[list[int]], int], n: int) -> list[int]:
+        """Of short tasks that compute: what of the beginnings after the cancel."""
+        samples = []
+        for _ in range(n):
+            log = self._logs.new()
+            items = [str(log)] * tasks
+            with background().with_cancel() as ctx:
+                calls = dask.map(ctx, self._client, dask_work.compute, items)
+                begun(log, tasks // 10)
+                at = time.monotonic_ns()
+                ctx.cancel()
+            self._check()
+            del calls
+            began = [int(line.split()[-1]) - at for line in notes(log)]
+            samples.append(what([after for after in began if after > 0]))
+        return samples
+
     def killed(self, running: int, queued: int, n: int) -> list[int]:
         samples = []
         for _ in range(n):
@@ -267,6 +284,7 @@ def cases(effort: Effort) -> Sequence[Case]:
     """What is measured; three workers with 34 threads or processes each."""
     width, queued = (34, 400) if effort.large else (2, 10)
     on_dask, on_celery = Dask(width), Celery(width)
+    few, short = Dask(2), 2000 if effort.large else 40
     slots = WORKERS * width
     alone = "a task runs: until it has stopped"
     many = f"{slots} tasks run, {queued} wait: until the last has stopped"
@@ -277,6 +295,17 @@ def cases(effort: Effort) -> Sequence[Case]:
             f"Dask, {many}",
             partial(on_dask.canceled, slots, queued),
             Side("the submitter gets SIGKILL", partial(on_dask.killed, slots, queued)),
+        ),
+        Case(
+            f"Dask, {short} tasks compute for 20 ms each: how many begin yet",
+            "canceled",
+            [Side("canceled", partial(few.late, short, len))],
+            unit="count",
+            n=1,
+        ),
+        stops(
+            f"Dask, {short} tasks compute for 20 ms each: until the last begins",
+            partial(few.late, short, partial(max, default=0)),
         ),
         stops("Dask, a task in PostgreSQL: until that has stopped", on_dask.in_a_query),
         *costs("Celery", "delay, get", on_celery),

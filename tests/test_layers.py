@@ -51,7 +51,7 @@ LIBRARIES = {
     "testing": {"_pytest", "pytest", "uvloop"},
     "cli": {"click", "rich"},
     "ext.asgi": set(),
-    "ext.dask": {"distributed"},
+    "ext.dask": {"dask", "distributed"},
     "ext.django": {"asgiref", "django"},
     "ext.grpc": {"grpc", "prometheus_client"},
     "ext.httpx": {"httpx", "httpx2"},

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, partial
+from inspect import unwrap
+from types import CodeType
 
 from ._context import Context
 from ._roots import background
@@ -17,7 +20,11 @@ from ._scope import Scope
 from .wire import Inbound, Outbound
 
 _OUTBOUND = Outbound()
-_INBOUND = Inbound()
+
+
+@cache
+def _inbound(skew: float | None) -> Inbound:
+    return Inbound() if skew is None else Inbound(skew=skew)
 
 
 def written(ctx: Context) -> dict[str, str]:
@@ -27,14 +34,52 @@ def written(ctx: Context) -> dict[str, str]:
     return headers
 
 
-def scope_of(headers: Mapping[str, str], label: str) -> Scope:
-    """The scope of the work that a message asks for; the sender is trusted."""
+def scope_of(
+    headers: Mapping[str, str], label: str, fn: object, skew: float | None
+) -> Scope:
+    """The scope of the call of `fn` that a message asks for; the sender is trusted.
+
+    `skew` is by how much clocks may differ, None for what `Inbound` says.
+    """
     lines = [(name.encode(), text.encode()) for name, text in headers.items()]
-    arrived = _INBOUND.read(lines, trusted=True, now=time.time())
+    arrived = _inbound(skew).read(lines, trusted=True, now=time.time())
     ctx = arrived.onto(background())
     if arrived.timeout is None:
-        return ctx.with_cancel(label=label)
-    return ctx.with_timeout(arrived.timeout, cause=arrived.cause, label=label)
+        scope = ctx.with_cancel(label=label)
+    else:
+        scope = ctx.with_timeout(arrived.timeout, cause=arrived.cause, label=label)
+    code = _code_of(fn)
+    if code is not None:
+        scope._code, scope._lasti = code, 0  # a line of tether's would tell nobody
+    return scope
+
+
+def _code_of(fn: object) -> CodeType | None:
+    while isinstance(fn, partial):
+        fn = fn.func
+    code = getattr(unwrap(fn), "__code__", None) if callable(fn) else None
+    return code if isinstance(code, CodeType) else None
+
+
+@contextmanager
+def working(
+    scope: Scope,
+    headers: Mapping[str, str],
+    is_given_up: Callable[[], bool],
+    instead: type[Exception],
+) -> Iterator[None]:
+    """A block around the work of a message: in its scope, and within its trace.
+
+    Of work that nobody wants any more each error says that alone, whatever it has made
+    of the end of its context, so it becomes `instead`: what the engine takes for it.
+    """
+    try:
+        with tracing(headers), scope:
+            yield
+    except Exception as exc:
+        if is_given_up():
+            raise instead from exc
+        raise
 
 
 @contextmanager

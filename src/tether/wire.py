@@ -180,8 +180,12 @@ class Inbound:
     max_timeout: float | None = None
     floor: float = 0.005
     accepted: tuple[str, ...] = ACCEPTED
-    skew: float = 1.0
-    """By how many seconds the clocks of a queue's two sides may differ."""
+    skew: float = 0.1
+    """By how many seconds the clocks of a queue's two sides may differ.
+
+    So late a message is still read, and so much longer may its work go on. Where clocks
+    differ by more it has less time than it was given, or none.
+    """
 
     _most: float = field(init=False, repr=False, compare=False, default=INF)
     _known: dict[bytes, str] = field(
@@ -217,7 +221,7 @@ class Inbound:
         is for messages: the time in seconds since 1970, to which the absolute deadline
         of a message is compared.
         """
-        told = INF
+        told = over = INF
         ident: bytes | None = None
         values: list[tuple[Key[str], str]] = []
         known = self._known
@@ -247,12 +251,16 @@ class Inbound:
                 if left is None:
                     _reject(DEADLINE)
                 else:
-                    told = min(told, max(0.0, left + self.skew))
+                    over = min(over, left)
         timeout, cause = self.timeout, None
+        lay = over + self.skew < told  # for long enough that the instant counts
+        if lay:
+            told = max(0.0, over + self.skew)
         if told != INF:
             timeout = 0.0 if told < self.floor else min(told, self._most)
             if told <= self._most:
-                cause = CallerTimeout(f"the caller had {told:.6g} s left")
+                said = _said(over, self.skew) if lay else _said(told)
+                cause = CallerTimeout(said)
         known_id = request_id() if ident is None else ident.decode()
         return Arrived(timeout, known_id, tuple(values), cause)
 
@@ -261,6 +269,14 @@ def _until(text: bytes, now: float) -> float | None:
     if len(text) > 15 or not text.isascii() or not text.isdigit():
         return None
     return int(text) / 1000 - now
+
+
+def _said(left: float, skew: float = 0.0) -> str:
+    if left < 0:
+        said = f"the caller's time was over {-left:.6g} s before this came"
+    else:
+        said = f"the caller had {left:.6g} s left"
+    return f"{said}, and clocks may differ by {skew:.6g} s" if skew else said
 
 
 def _value(text: bytes) -> str | None:

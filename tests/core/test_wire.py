@@ -309,6 +309,38 @@ def test_a_message_has_the_budget_and_the_instant_and_the_smaller_counts() -> No
     assert inbound.read([(DEADLINE.encode(), b"soon")], now=sent).timeout is None
 
 
+LATE = "the caller's time was over {} s before this came"
+
+
+@pytest.mark.parametrize(
+    ("age", "skew", "timeout", "said"),
+    [
+        (0.0, 0.1, 0.998, "the caller had 0.998 s left"),
+        (0.8, 0.1, 0.3, "the caller had 0.2 s left, and clocks may differ by 0.1 s"),
+        (0.8, 0.0, 0.2, "the caller had 0.2 s left"),
+        (1.5, 1.0, 0.5, f"{LATE.format(0.5)}, and clocks may differ by 1 s"),
+        (3.0, 0.0, 0.0, LATE.format(2)),
+    ],
+)
+def test_what_is_allowed_for_clocks_is_not_said_to_be_the_callers(
+    age: float, skew: float, timeout: float, said: str
+) -> None:
+    sent = 1_800_000_000.0
+    message = [
+        (TIMEOUT.encode(), b"998"),
+        (DEADLINE.encode(), str(int((sent + 1.0) * 1000)).encode()),
+    ]
+    arrived = Inbound(skew=skew).read(message, now=sent + age)
+    assert arrived.timeout == pytest.approx(timeout, abs=1e-6)
+    assert str(arrived.cause) == said
+
+
+def test_a_message_is_a_tenth_of_a_second_late_at_most() -> None:
+    message = [(DEADLINE.encode(), b"1800000000000")]
+    assert Inbound().read(message, now=1_800_000_000.0).timeout == 0.1
+    assert Inbound().read(message, now=1_800_000_000.1).timeout == 0.0
+
+
 # -- keys ----------------------------------------------------------------------------
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 
 import opentelemetry.propagate  # noqa: F401  with it, the trace is read
 from celery import Celery, Task
+from celery.result import allow_join_result
 from opentelemetry.trace import get_current_span
 
 from tests.ext.notes import note
-from tether import current
+from tether import Context, ContextError, current
 from tether.ext import psycopg
-from tether.ext.celery import ContextTask
+from tether.ext.celery import ContextTask, call
 from tether.wire import REQUEST_ID
 
 URL = os.environ.get("REDIS")
@@ -53,6 +55,12 @@ def process() -> int:
     return os.getpid()
 
 
+def end(ctx: Context) -> str:
+    error = ctx.err()
+    assert isinstance(error, ContextError)
+    return f"{type(error).__name__}: {ctx.cause()} ({error.detail})"
+
+
 @app.task
 def wait(log: str) -> None:
     note(log, f"started by {os.getpid()}")
@@ -60,7 +68,7 @@ def wait(log: str) -> None:
     try:
         ctx.sleep(600)
     finally:
-        note(log, f"stopped: {type(ctx.err()).__name__}: {ctx.cause()}")
+        note(log, f"stopped: {end(ctx)}")
 
 
 @app.task(track_started=True)
@@ -77,6 +85,17 @@ def fail() -> None:
 def pass_on() -> object:
     """What a task gets that this one sends without a word."""
     return tell.delay("on").id
+
+
+@app.task
+def call_another(log: str) -> object:
+    return call(current(), wait, log)
+
+
+@app.task
+def call_another_all_the_same() -> object:
+    with allow_join_result():
+        return call(current(), double, 4)
 
 
 @app.task(bind=True, max_retries=5)
@@ -99,6 +118,31 @@ def again_out_of_a_budget(self: ContextTask) -> int:
         if not self.request.retries:
             raise self.retry(countdown=0)
     return int(self.request.retries)
+
+
+@app.task(autoretry_for=(Exception,), retry_kwargs={"max_retries": 3, "countdown": 0})
+def wait_retried(log: str) -> None:
+    wait.run(log)
+
+
+@app.task
+def wait_disguised(log: str) -> None:
+    try:
+        wait.run(log)
+    except ContextError as exc:
+        raise RuntimeError("it did not work") from exc
+
+
+@app.task(autoretry_for=(LookupError,), retry_kwargs={"countdown": 3600})
+def fail_retried() -> None:
+    raise LookupError("no such thing")
+
+
+@app.task(bind=True)
+def again_in_an_hour(self: ContextTask, by_eta: bool) -> None:
+    if by_eta:
+        raise self.retry(eta=datetime.now(UTC) + timedelta(hours=1))
+    raise self.retry(countdown=3600)
 
 
 @app.task

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from itertools import count
 from typing import Any
 
 from tests.ext.notes import note
-from tether import Context, current
+from tether import Context, ContextError, current
 from tether.ext import psycopg
 from tether.wire import REQUEST_ID
+
+
+def end(ctx: Context) -> str:
+    error = ctx.err()
+    assert isinstance(error, ContextError)
+    return f"{type(error).__name__}: {ctx.cause()} ({error.detail})"
 
 
 def wait(ctx: Context, log: str) -> None:
@@ -17,7 +25,7 @@ def wait(ctx: Context, log: str) -> None:
     try:
         ctx.sleep(600)
     finally:
-        note(log, f"stopped: {type(ctx.err()).__name__}: {ctx.cause()}")
+        note(log, f"stopped: {end(ctx)}")
 
 
 async def wait_in_a_task(ctx: Context, log: str) -> None:
@@ -25,7 +33,16 @@ async def wait_in_a_task(ctx: Context, log: str) -> None:
     try:
         await asyncio.sleep(600)
     finally:
-        note(log, f"stopped: {type(ctx.err()).__name__}: {ctx.cause()}")
+        note(log, f"stopped: {end(ctx)}")
+
+
+def compute(ctx: Context, log: str) -> None:
+    """For 20 ms."""
+    began = time.monotonic_ns()
+    note(log, f"started at {began}")
+    for _ in ctx.poll(count()):
+        if time.monotonic_ns() - began > 20_000_000:
+            return
 
 
 def tell(ctx: Context, what: object) -> tuple[object, float, str | None, str]:
@@ -87,6 +104,19 @@ def query(ctx: Context, url: str, sql: str) -> None:
 
     with driver.connect(url) as conn:
         psycopg.execute(ctx, conn, sql)
+
+
+def fetch(ctx: Context, url: str) -> None:
+    from tether.ext import requests
+
+    with requests.Session() as session:
+        session.get(ctx, url)
+
+
+def run_program(ctx: Context, log: str) -> None:
+    from tether.ext import subprocess
+
+    subprocess.run(ctx, ["sh", "-c", f"echo started $$ >> {log}; exec sleep 600"])
 
 
 def load_opentelemetry() -> None:

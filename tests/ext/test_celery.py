@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import Celery
+from celery.app.trace import trace_task
 from celery.exceptions import TaskRevokedError
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -91,6 +95,15 @@ def test_what_is_sent_as_ever_has_the_values_and_not_the_time() -> None:
     assert onward[1:3] == [None, "r-8"]
 
 
+def test_a_task_is_sent_with_all_that_celery_takes_by_position() -> None:
+    ident = str(uuid4())
+    result = work.tell.apply_async(["it"], {}, ident, None, [work.tell.s()])
+    assert result.id == ident
+    with background().with_timeout(PATIENCE) as ctx:
+        told: Any = celery.wait(ctx, result)
+    assert told[0] == "it"
+
+
 def test_a_task_that_only_the_workers_know_is_sent_by_its_name() -> None:
     stranger = Celery("stranger", broker=work.app.conf.broker_url)
     stranger.conf.result_backend = work.app.conf.result_backend
@@ -130,8 +143,28 @@ def test_a_message_that_comes_late_is_refused_without_work(log: Path) -> None:
         result = work.wait.apply_async([str(log)], headers=headers)
         with pytest.raises(DeadlineExceeded) as raised:
             celery.wait(ctx, result)
-    assert "the caller had 0 s left" in raised.value.detail
+    assert "before this came" in raised.value.detail
     assert not notes(log)
+
+
+@pytest.mark.parametrize(("skew", "outcome"), [(None, "FAILURE"), (60.0, "SUCCESS")])
+def test_the_application_says_by_how_much_clocks_may_differ(
+    skew: float | None, outcome: str
+) -> None:
+    app = Celery("skewed", task_cls=celery.ContextTask, set_as_current=False)
+    if skew is not None:
+        app.conf.tether_clock_skew = skew
+
+    @app.task(shared=False)
+    def late() -> None:
+        pass
+
+    ago = str(int((time.time() - 30) * 1000))
+    request = {"id": "1", "headers": {TIMEOUT: "30000", DEADLINE: ago}}
+    # What a process of the pool does with a message.
+    _, info, *_ = trace_task(late, "1", (), {}, request, app=app)
+    assert ("SUCCESS" if info is None else info.state) == outcome
+    app.close()
 
 
 def test_a_deadline_ends_a_task_whose_sender_does_not_care(log: Path) -> None:
@@ -168,6 +201,18 @@ def test_a_retry_out_of_a_budget_has_the_time_of_the_task() -> None:
     assert ask(work.again_out_of_a_budget) == 1
 
 
+@pytest.mark.parametrize("by_eta", [False, True])
+def test_a_retry_that_would_come_too_late_is_refused_at_once(by_eta: bool) -> None:
+    with pytest.raises(DeadlineExceeded) as raised:
+        ask(work.again_in_an_hour, by_eta)
+    assert "s are needed" in raised.value.detail
+
+
+def test_an_error_that_is_not_retried_for_want_of_time_comes_back() -> None:
+    with pytest.raises(LookupError, match="no such thing"):
+        ask(work.fail_retried)
+
+
 @pytest.mark.parametrize("task", [work.wait, work.wait_tracked])
 def test_a_call_whose_context_ends_is_canceled_over_there(log: Path, task: Any) -> None:
     with background().with_cancel() as ctx:
@@ -178,6 +223,37 @@ def test_a_call_whose_context_ends_is_canceled_over_there(log: Path, task: Any) 
             calling.result(PATIENCE)
     until(lambda: count(log, "stopped"))
     assert "Canceled: the task was revoked" in notes(log)[-1]
+    assert "(the context made at ext/celery_work.py:" in notes(log)[-1]
+
+
+def test_a_call_that_is_interrupted_is_canceled_over_there(log: Path) -> None:
+    code = f"""if True:
+        from tests.ext import celery_work as work
+        from tether import background
+        from tether.ext import celery
+        celery.call(background(), work.wait, {str(log)!r})
+    """
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "REDIS": work.app.conf.broker_url}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, env=env, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            until(lambda: count(log, "started"))
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert b"KeyboardInterrupt" in said
+    until(lambda: count(log, "stopped"))
+
+
+def test_a_call_in_a_task_is_refused_before_it_is_sent(log: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"in a task of Celery.*allow_join_result"):
+        ask(work.call_another, str(log))
+    assert works()
+    assert not notes(log)
+    assert ask(work.call_another_all_the_same) == 8
 
 
 def test_the_process_of_a_canceled_task_goes_on_with_others(log: Path) -> None:
@@ -191,8 +267,9 @@ def test_the_process_of_a_canceled_task_goes_on_with_others(log: Path) -> None:
     until(lambda: ask(work.process) == pid)
 
 
-def test_the_state_of_a_canceled_task_is_revoked(log: Path) -> None:
-    result = celery.send(background(), work.wait, str(log))
+@pytest.mark.parametrize("task", [work.wait, work.wait_retried, work.wait_disguised])
+def test_the_state_of_a_canceled_task_is_revoked(log: Path, task: Any) -> None:
+    result = celery.send(background(), task, str(log))
     until(lambda: count(log, "started"))
     celery.cancel(result)
     with background().with_timeout(PATIENCE) as ctx, pytest.raises(TaskRevokedError):
@@ -200,6 +277,7 @@ def test_the_state_of_a_canceled_task_is_revoked(log: Path) -> None:
     until(lambda: count(log, "stopped"))
     assert works()
     assert work.app.AsyncResult(result.id).state == "REVOKED"
+    assert count(log, "started") == 1
 
 
 @pytest.mark.parametrize("task", [work.wait, work.wait_tracked])

@@ -23,6 +23,7 @@ from tests.core.support import start
 from tests.ext import dask_cluster
 from tests.ext import dask_work as work
 from tests.ext.notes import PATIENCE, count, notes, until
+from tests.ext.upstream import Upstream
 from tests.ext.watching import Watch, mark
 from tether import Canceled, DeadlineExceeded, background
 from tether.ext import dask
@@ -71,6 +72,20 @@ def test_the_function_gets_the_time_that_is_left_and_the_values(
         what, left, ident, label = dask.submit(ctx, client, fn, "it").result()
     assert (what, ident, label) == ("it", "r-7", f"{fn.__name__}()")
     assert 0 < left < 50.0
+
+
+def test_the_workers_are_told_by_how_much_clocks_may_differ(client: Client) -> None:
+    def tell(skew: float | None) -> None:
+        client.run(library.config.set, {"tether.clock-skew": skew})
+
+    with background().with_timeout(PATIENCE) as ctx:
+        tell(-1.0)
+        try:
+            with pytest.raises(ValueError, match="skew is not below 0"):
+                dask.submit(ctx, client, work.double, 1).result()
+        finally:
+            tell(None)
+        assert dask.submit(ctx, client, work.double, 1).result() == 2
 
 
 def test_without_a_deadline_there_is_none(client: Client) -> None:
@@ -156,6 +171,7 @@ def test_a_cancel_ends_it_over_there_and_says_why(
     until(lambda: count(log, "stopped"))
     assert "Canceled" in notes(log)[-1]
     assert "the user left" in notes(log)[-1]
+    assert "(the context made at ext/dask_work.py:" in notes(log)[-1]
 
 
 def test_a_deadline_ends_it_over_there(client: Client, log: Path) -> None:
@@ -273,6 +289,49 @@ def test_a_query_of_a_task_ends_in_the_database(
         watch.until(name, runs=False)
         with pytest.raises(Canceled):
             call.result()
+
+
+def test_a_request_of_a_task_ends_at_the_server(client: Client, up: Upstream) -> None:
+    with background().with_cancel() as ctx:
+        call = dask.submit(ctx, client, work.fetch, f"{up.url}/hang")
+        up.asked("/hang")
+        ctx.cancel()
+        up.left("/hang")
+        with pytest.raises(Canceled):
+            call.result()
+
+
+def test_a_program_of_a_task_ends(client: Client, log: Path) -> None:
+    with background().with_cancel() as ctx:
+        call = dask.submit(ctx, client, work.run_program, str(log))
+        until(lambda: count(log, "started"))
+        pid = int(notes(log)[0].split()[-1])
+        ctx.cancel()
+        until(lambda: is_gone(pid))
+        with pytest.raises(Canceled):
+            call.result()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_what_has_been_returned_can_be_had_after_the_block(client: Client) -> None:
+    with background().with_timeout(PATIENCE) as ctx:
+        call = dask.submit(ctx, client, work.double, 2)
+        assert call.result() == 4
+        ctx.cancel()
+        assert call.result() == 4
+    assert call.result() == 4
+
+    async def main() -> int:
+        return await call
+
+    assert asyncio.run(main()) == 4
 
 
 def test_a_call_that_somebody_else_cancels_is_lost(client: Client, log: Path) -> None:
@@ -395,5 +454,8 @@ def test_what_is_wrong_is_refused(client: Client) -> None:
         dask.map(background(), client, wrong, [1])
     with pytest.raises(TypeError, match="gather takes calls"):
         dask.gather(background(), [wrong])
+    one: Any = dask.submit(background(), client, work.double, 1)
+    with pytest.raises(TypeError, match=r"gather takes several.*call\.result\(\)"):
+        dask.gather(background(), one)
     with pytest.raises(TypeError, match=r"no option 'number'.*functools\.partial"):
         _ = dask.submit(background(), client, work.double, number=1)

@@ -25,7 +25,8 @@ How, and why not otherwise:
   process its next task when it has heard of the last one (`-O fair`, the default) sends
   none too late. One that comes too early, before the task has a context, is made up for
   by a look at the result backend: the worker marks there what is revoked.
-- What is taken back by a revoke raises Celery's `Ignore`, so the state stays REVOKED.
+- What is taken back by a revoke raises Celery's `Ignore`, whatever the function made of
+  it, a retry included: so the state stays REVOKED.
 """
 
 from ._send import call as call

@@ -8,7 +8,13 @@ from tether._errors import NOT_A_CONTEXT
 from tether._loops import refuse_to_block
 from tether._message import written
 
-from ._library import AsyncResult, EagerResult, Signature, Task
+from ._library import (
+    AsyncResult,
+    EagerResult,
+    Signature,
+    Task,
+    task_join_will_block,
+)
 from ._task import ContextTask
 
 
@@ -45,33 +51,60 @@ def call(
     Blocks a thread. In a task of asyncio:
 
         rows = await to_thread(ctx, call, reindex, "a.txt")
+
+    The task is canceled, too, if the wait fails for another reason: Ctrl-C, or a result
+    backend that is gone. In a task of Celery it raises RuntimeError and sends nothing,
+    as Celery does not allow one task to wait for another there.
     """
-    refuse_to_block("call", "await to_thread(ctx, call, ...)")
+    _refuse("call", "await to_thread(ctx, call, ...)")
     result = send(ctx, task, *args, **kwargs)
     stop = ctx.after_func(lambda: cancel(result))
     try:
-        return wait(ctx, result)
-    finally:
-        stop()
+        _fetch(ctx, result, propagate=False)
+    except BaseException as exc:
+        if stop():  # else it has been canceled with `ctx`
+            try:
+                cancel(result)
+            except Exception as also:
+                exc.add_note(f"its task could not be canceled: {also!r}")
+        raise
+    stop()
+    return result.get()  # which has come
 
 
 def wait(ctx: Context, result: AsyncResult) -> object:
     """What the task of `result` returns; raises what it raised, or the error of `ctx`.
 
     When `ctx` ends it returns at once, and the task goes on: `cancel` it, or use
-    `call`. Raises Celery's `TaskRevokedError` if somebody else has revoked it.
+    `call`. Raises Celery's `TaskRevokedError` if somebody else has revoked it, and
+    RuntimeError in a task of Celery, as `call` does.
     """
     _check("wait", ctx)
-    refuse_to_block("wait", "await to_thread(ctx, wait, result)")
+    _refuse("wait", "await to_thread(ctx, wait, result)")
+    return _fetch(ctx, result, propagate=True)
 
+
+def _fetch(ctx: Context, result: AsyncResult, *, propagate: bool) -> object:
     def get() -> object:
-        return result.get(on_interval=ctx.check)  # a second late, so not in this thread
+        # It looks a second late, and so is not in this thread.
+        return result.get(propagate=propagate, on_interval=ctx.check)
 
     return fetched(ctx, get, lambda _: None)
 
 
+def _refuse(name: str, in_a_task: str) -> None:
+    """Not where it would hold up others that it may be waiting for."""
+    refuse_to_block(name, in_a_task)
+    if task_join_will_block():
+        raise RuntimeError(
+            f"{name}() in a task of Celery would keep a process of the pool waiting "
+            "for another one, which may never be free; send() it, or say that it may: "
+            "with celery.result.allow_join_result(): ..."
+        )
+
+
 def cancel(*results: AsyncResult) -> None:
-    """Have tasks revoked: what runs has its context canceled, what waits never starts.
+    """Have tasks revoked: what runs has its context canceled, what waits is dropped.
 
     One message for all of them, which nobody answers. On a worker whose tasks are no
     `ContextTask`, it ends the process of a task that runs.

@@ -6,15 +6,15 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from threading import current_thread, main_thread
 from typing import Any, final
 
 from tether import ContextError, Scope, current
-from tether._clock import INF
-from tether._message import scope_of, tracing
+from tether._message import scope_of, working
 from tether.wire import TIMEOUT, Outbound, format_milliseconds, parse_milliseconds
 
-from ._library import REVOKED, DisabledBackend, Ignore, Task, signals
+from ._library import REVOKED, DisabledBackend, Ignore, Task, maybe_make_aware, signals
 
 _DETACHED = Outbound(timeout=None)  # values and trace, and no time
 _running: set[_Running] = set()  # in this process: one, unless its pool has threads
@@ -66,7 +66,8 @@ class ContextTask(Task):  # type: ignore[misc]
         self,
         args: Any = None,
         kwargs: Any = None,
-        *,
+        task_id: str | None = None,
+        *others: Any,
         headers: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Any:
@@ -76,10 +77,43 @@ class ContextTask(Task):  # type: ignore[misc]
         told = parse_milliseconds(carried.get(TIMEOUT, ""))
         if told is not None:
             # A retry carries the headers of the task that asks for it. With those alone
-            # each would win the second that clocks may differ.
-            left = min(told, _left(options.get("task_id")))
+            # each would win the time by which clocks may differ.
+            those = _of(task_id)
+            left = min([told, *(one.scope.remaining() for one in those)])
             carried[TIMEOUT] = format_milliseconds(left)
-        return super().apply_async(args, kwargs, headers=carried, **options)
+        return super().apply_async(
+            args, kwargs, task_id, *others, headers=carried, **options
+        )
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: Exception | None = None,
+        throw: bool = True,  # noqa: FBT002  as Celery has it
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """As Celery's, for as long as somebody wants the task and it has time.
+
+        Raises `Ignore` if it was revoked. If its time is over before the retry would
+        begin, raises `exc`, as after the last retry, or `DeadlineExceeded`.
+        """
+        for running in _of(self.request.id):
+            if running.revoked:
+                raise Ignore
+            wait = self.default_retry_delay if countdown is None else countdown
+            if isinstance(eta, datetime) and not countdown:  # as Celery reads the two
+                zoned = maybe_make_aware(eta, self.app.timezone)
+                wait = max(0.0, zoned.timestamp() - time.time())
+            if exc is not None and running.scope.remaining() < wait:
+                raise exc
+            running.scope.require(wait)
+        return super().retry(
+            args, kwargs, exc, throw, eta, countdown, max_retries, **options
+        )
 
 
 @contextmanager
@@ -87,27 +121,25 @@ def _begun(task: ContextTask) -> Iterator[None]:
     """A block around a task of this worker."""
     told = (task.request.headers or {}).items()
     headers = {name: text for name, text in told if isinstance(text, str)}
-    scope = scope_of(headers, task.name)
+    skew = task.app.conf.get("tether_clock_skew")
+    scope = scope_of(headers, task.name, task.run, skew)
     running = _Running(task.request.id, scope)
     _running.add(running)
     try:
         if task.request.get("tether_revoked"):
             running.revoke()
-        with tracing(headers), scope:
+        with working(scope, headers, lambda: running.revoked, Ignore):
             yield
     except ContextError as exc:
-        if running.revoked:
-            raise Ignore from exc
         exc.args = (exc.detail,)  # of which a result in JSON is made again
         raise
     finally:
         _running.discard(running)
 
 
-def _left(ident: object) -> float:
-    """The seconds that a task has left which runs here."""
-    those = [one.scope for one in [*_running] if one.ident == ident]
-    return min((scope.remaining() for scope in those), default=INF)
+def _of(ident: object) -> list[_Running]:
+    """The task of this id that runs here, if it does."""
+    return [one for one in [*_running] if one.ident == ident]
 
 
 def _look(task: Any, task_id: str, **_: object) -> None:

@@ -4,9 +4,9 @@
     rows = call.result()                             # or: await call
 
 The function gets a context with the time that is left, the values that have a wire name
-and the trace. When `ctx` ends, what waits in a queue never starts and what runs has its
-context canceled, with the reason that there was here. The same comes when this process
-dies, however it dies: the scheduler drops its work.
+and the trace. When `ctx` ends, what runs has its context canceled, with the reason that
+there was here, and what waits in a queue does not start in its place. The same comes
+when this process dies, however it dies: the scheduler drops its work.
 
 How, and why not otherwise:
 

@@ -48,16 +48,23 @@ class Call(Generic[R_co]):
         """What the function returned, waited for in a thread; raises what it raised.
 
         Raises the error of the context that it was submitted with as soon as that ends,
-        and does not wait for the worker. `Lost` if Dask gives it up. In a task:
-        `await call`.
+        and does not wait for the worker; not if the function has returned before, so a
+        result can be had after the block as well. `Lost` if Dask gives it up. In a
+        task: `await call`.
         """
-        return gather(self._ctx, [self])[0]
+        return gather(self._lasting(), [self])[0]
 
     def __await__(self) -> Generator[Any, None, R_co]:
         return self._result().__await__()
 
     async def _result(self) -> R_co:
-        return (await gather_async(self._ctx, [self]))[0]
+        return (await gather_async(self._lasting(), [self]))[0]
+
+    def _lasting(self) -> Context:
+        """The context, or after its end, for what was there before, one without end."""
+        if self._ctx.done() and self.future.status == "finished":
+            return self._ctx.without_cancel()
+        return self._ctx
 
     def __repr__(self) -> str:
         return f"<Call {self.key}: {self.future.status}>"
@@ -70,7 +77,7 @@ def gather(ctx: Context, calls: Iterable[Call[R]]) -> list[R]:
     until `ctx` ends. That leaves the calls alone, if it is another than theirs.
     """
     refuse_to_block("gather", "await call, or await gather_async(ctx, calls)")
-    those = [*calls]
+    those = _several(calls)
     arriving = _fetch(those)
     try:
         return wait_for(ctx, arriving)
@@ -83,7 +90,7 @@ def gather(ctx: Context, calls: Iterable[Call[R]]) -> list[R]:
 
 async def gather_async(ctx: Context, calls: Iterable[Call[R]]) -> list[R]:
     """The same in a task, whichever loop the client has."""
-    those = [*calls]
+    those = _several(calls)
     arriving = _fetch(those)
     try:
         return await wait_for_async(ctx, arriving)
@@ -92,6 +99,18 @@ async def gather_async(ctx: Context, calls: Iterable[Call[R]]) -> list[R]:
         raise
     finally:
         _let_go(arriving, those)
+
+
+def _several(calls: Iterable[Call[R]]) -> list[Call[R]]:
+    if isinstance(calls, Call):
+        raise TypeError(
+            "gather takes several calls; of one: call.result(), in a task: await call"
+        )
+    those = [*calls]
+    for call in those:
+        if not isinstance(call, Call):
+            raise TypeError(f"gather takes calls, not {call!r}")
+    return those
 
 
 def _explain(exc: Lost, ctx: Context, calls: list[Call[R]]) -> None:
@@ -115,9 +134,6 @@ def _fetch(calls: list[Call[R]]) -> Arriving[list[R]]:
         arriving = Arriving()
         arriving.set_result([])
         return arriving
-    for call in calls:
-        if not isinstance(call, Call):
-            raise TypeError(f"gather takes calls, not {call!r}")
     client = calls[0].future.client
     if client.status == "closed":
         raise Lost(f"the client of {calls[0].key} is closed")

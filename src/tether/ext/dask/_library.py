@@ -1,6 +1,7 @@
 """The library itself."""
 
 try:
+    import dask  # which distributed is of
     import distributed
 except ModuleNotFoundError:
     raise ModuleNotFoundError(
@@ -8,4 +9,4 @@ except ModuleNotFoundError:
         name="distributed",
     ) from None
 
-__all__ = ["distributed"]
+__all__ = ["dask", "distributed"]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, final
 
-from tether import Context, ContextError, Scope
-from tether._message import scope_of, tracing
+from tether import Context, Scope
+from tether._message import scope_of, working
 
-from ._library import distributed
+from ._library import dask, distributed
 
 _NAME = "tether"
 _PAUSE = 0.05  # seconds for the other one to speak, see _Plugin
@@ -124,7 +124,7 @@ def run(n: int, args: tuple[Any, ...], sent: Sent, fn: Callable[..., Any]) -> An
     if _NAME not in worker.plugins:
         loop = worker.loop.asyncio_loop  # type: ignore[attr-defined]
         asyncio.run_coroutine_threadsafe(_install(worker), loop).result()
-    with _begun(worker, n, sent) as ctx:
+    with _begun(worker, n, sent, fn) as ctx:
         return fn(ctx, *args)
 
 
@@ -137,18 +137,21 @@ async def run_async(
     """Await a coroutine function, on the worker's loop."""
     worker = distributed.get_worker()
     await _install(worker)
-    with _begun(worker, n, sent) as ctx:
+    with _begun(worker, n, sent, fn) as ctx:
         return await fn(ctx, *args)
 
 
 @contextmanager
-def _begun(worker: distributed.Worker, n: int, sent: Sent) -> Iterator[Context]:
+def _begun(
+    worker: distributed.Worker, n: int, sent: Sent, fn: object
+) -> Iterator[Context]:
     """A block around a task of this worker."""
     key = f"{sent.prefix}-{n}"
     plugin = worker.plugins.get(_NAME)
     if not isinstance(plugin, _Plugin):
         raise distributed.Reschedule  # the worker has begun to close
-    scope = scope_of(sent.headers, sent.label)
+    skew = dask.config.get("tether.clock-skew", None)
+    scope = scope_of(sent.headers, sent.label, fn, skew)
     running = plugin.running[key] = _Running(sent.group, scope)
     try:
         # From now on the plugin hears of it; what was before, it and the state tell.
@@ -157,12 +160,10 @@ def _begun(worker: distributed.Worker, n: int, sent: Sent) -> Iterator[Context]:
             running.dropped = True
         if running.dropped or sent.group in plugin.ended:
             plugin.end(running)
-        with tracing(sent.headers), scope as ctx:
-            yield ctx
-    except ContextError as exc:
-        if running.dropped:
-            raise distributed.Reschedule from exc
-        raise
+        with working(
+            scope, sent.headers, lambda: running.dropped, distributed.Reschedule
+        ):
+            yield scope
     finally:
         if plugin.running.get(key) is running:
             del plugin.running[key]

@@ -47,19 +47,19 @@ class Alive(Collector):
             root(label(_tasks.context_of(task)))
             for task in _tasks.all_tasks(_tasks.running())
         )
-        scopes = self.live.alive(Scope)
         there: Tally[str] = Tally()
         late: Tally[str] = Tally()
         over: list[Scope] = []
-        for scope in scopes:
-            name = root(label(scope))
-            there[name] += 1
-            if over_since(scope) is not None:
-                over.append(scope)
-                if is_open(scope):
-                    late[name] += 1
-        # `scopes` is still held: so none of them is counted as one that is gone.
-        done = self._ends.all(over)
+        with self._ends.looking():
+            scopes = self.live.alive(Scope)
+            for scope in scopes:
+                name = root(label(scope))
+                there[name] += 1
+                if over_since(scope) is not None:
+                    over.append(scope)
+                    if is_open(scope):
+                        late[name] += 1
+            done = self._ends.all(over)
         families = _families()
         for name in sorted({*self._roots.all(), *there, *work, *tasks}):
             families["live"].add_metric([name], there[name])

@@ -8,8 +8,11 @@ for each scrape, so the sum is right at any time.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import RLock
 from typing import final
+from weakref import ref
 
 from tether import ClientDisconnected, DeadlineExceeded, Scope, _clock
 from tether._describe import own_label
@@ -18,6 +21,7 @@ from tether._tree import LEFT, NO_DEADLINE, End
 from ._names import Names
 
 Tally = Counter[tuple[str, str]]
+KEPT = 1000  # more than there are finalizers at work at any moment
 
 
 @final
@@ -29,31 +33,42 @@ class Ends:
         # Re-entrant: a collection may come in between, and finalizers with it.
         self._lock = RLock()
         self._gone: Tally = Counter()
-        self._said: Tally = Counter()
+        # The latest that were counted. While its finalizer is at work, an object can
+        # still be found by whoever looks, who would count it again.
+        self._counted: list[ref[Scope]] = []
+        self._looking = False
 
     def dropped(self, scope: Scope) -> None:
         """One is gone. See `_watching.dropped`."""
         key = self._roots.of(own_label(scope)), cause_of(scope)
         with self._lock:
             self._gone[key] += 1
+            self._counted.append(ref(scope))
+            if len(self._counted) > KEPT and not self._looking:
+                del self._counted[: KEPT // 2]
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """A block in which one who scrapes looks who is there, and asks for `all`."""
+        self._looking = True
+        try:
+            yield
+        finally:
+            self._looking = False
 
     def all(self, there: list[Scope]) -> Tally:
-        """Of all that have ended; `there` are those of them that are not gone.
-
-        For one scrape at a time.
-        """
-        over: Tally = Counter()
+        """Of all that have ended; `there` are those of them that are not gone."""
+        with self._lock:
+            # A copy, made in one step: see above, another may go in between.
+            done = Counter(self._gone)
+            counted = {id(noted()) for noted in [*self._counted]}
         for scope in there:
+            if id(scope) in counted:
+                continue
             if scope._end is None:
                 scope.done()  # commits what nobody has looked at, and so its cause
-            over[self._roots.of(own_label(scope)), cause_of(scope)] += 1
-        with self._lock:  # after them: `there` keeps them from being counted twice
-            # A copy, made in one step: see above, another may go in between.
-            gone = Counter(self._gone)
-        # One whose finalizer runs at this moment is among both. What has been said
-        # stays: a counter that goes back is taken for one that has begun anew.
-        self._said |= gone + over
-        return self._said
+            done[self._roots.of(own_label(scope)), cause_of(scope)] += 1
+        return done
 
 
 def cause_of(scope: Scope) -> str:

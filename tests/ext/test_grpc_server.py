@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import ref
 
@@ -338,6 +339,37 @@ def test_a_canceled_call_ends_what_a_thread_of_it_waits_for(ends: Ends) -> None:
         ends.begun.get(timeout=PATIENCE)
         rpc.cancel()
         assert cut.wait(PATIENCE)
+
+
+def test_a_handler_that_sends_by_a_callback_is_left_to_grpc() -> None:
+    limits: list[float | None] = []
+
+    def watch(_: object, sc: Any, send: Any) -> None:
+        limits.append(current().deadline)
+        send(b"serving")
+        sc.add_callback(lambda: send(None))
+
+    watch.experimental_non_blocking = True  # type: ignore[attr-defined]
+
+    methods: dict[str, Any] = {"Watch": grpc.unary_stream_rpc_method_handler(watch)}
+    with serving("threads", methods, workers=1, timeout=30.0) as served:
+        rpcs = [served.method("Watch", "unary_stream")(b"") for _ in range(3)]
+        assert [next(rpc) for rpc in rpcs] == [b"serving"] * 3  # with one thread
+        assert limits == [None] * 3  # what is to last has none
+        assert served.calls.waiting == 0
+        for rpc in rpcs:
+            rpc.cancel()
+
+
+def test_a_handler_keeps_the_threads_that_are_its_own() -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="its-own") as pool:
+
+        def where(_: object, sc: object) -> bytes:
+            return threading.current_thread().name.encode()
+
+        where.experimental_thread_pool = pool  # type: ignore[attr-defined]
+        with serving("threads", handlers(Get=where)) as served:
+            assert served.method("Get")(b"").startswith(b"its-own")
 
 
 # -- what handlers may do -----------------------------------------------------------------

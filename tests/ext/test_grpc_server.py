@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 from weakref import ref
 
@@ -44,6 +45,7 @@ from tether import (
     current,
 )
 from tether.ext.grpc import ServerInterceptor, ServerStopped
+from tether.testing import VirtualClock
 from tether.wire import REQUEST_ID, CallerTimeout
 
 TENANT: Key[str] = Key("tenant-of-grpc", wire="x-grpc-tenant")
@@ -451,6 +453,38 @@ def test_a_request_that_comes_after_a_wait_was_given_up_is_the_next_one(
         assert next(answers) == b"two"
         sending.close()
         assert [*answers] == []
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_the_end_of_a_stream_of_requests_is_believed_without_a_wait(
+    flavor: str, ends: Ends
+) -> None:
+    methods = thread_methods(ends), task_methods(ends)
+    with serving(flavor, *methods) as served, VirtualClock():  # which stands still
+        method = served.method("stream_unary", "stream_unary")
+        assert method.future(iter([b"one"])).result(PATIENCE) == b"whole"
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_stream_of_requests_that_is_cut_off_has_not_ended(
+    flavor: str, ends: Ends
+) -> None:
+    methods = thread_methods(ends), task_methods(ends)
+    with serving(flavor, *methods, workers=40) as served:
+        for _ in range(5):
+            with ExitStack() as stack:
+                rpcs = [
+                    stack.enter_context(begun(served, "stream_unary"))
+                    for _ in range(40)
+                ]
+                for _ in rpcs:
+                    ends.begun.get(timeout=PATIENCE)
+                for rpc in rpcs:
+                    rpc.cancel()
+                for _ in rpcs:
+                    # At the end of the handler: it has raised, or this is None.
+                    err, _ = ends.ended.get(timeout=PATIENCE)
+                    assert isinstance(err, Canceled)
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)

@@ -317,6 +317,7 @@ def test_a_message_has_the_budget_and_the_instant_and_the_smaller_counts() -> No
     [
         *["", "x tenant", "x\r\ny", "x:y", "\u00eb", "Host", "content-length"],
         *["authorization", "cookie", "grpc-timeout", TIMEOUT, DEADLINE, "traceparent"],
+        *["grpc-user", "x-token-bin", "X-Token-Bin"],
     ],
 )
 def test_a_header_that_means_something_else_is_refused(name: str) -> None:

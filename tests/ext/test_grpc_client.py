@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
+import pickle
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -248,6 +250,26 @@ def test_a_stream_that_is_left_early_is_canceled(patient: Served, ends: Ends) ->
         assert isinstance(ends.ended.get(timeout=PATIENCE)[0], Canceled)
         assert responses.code() is grpc.StatusCode.CANCELLED  # gRPC's own is there
         assert not ctx.done()
+
+
+def test_a_call_is_not_copied(patient: Served, run: Kept) -> None:
+    def refused(rpc: object) -> None:
+        for way in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="neither copied nor pickled"):
+                way(rpc)
+
+    async def main() -> None:
+        async with channel_to(patient) as raw:
+            channel = follow(raw)
+            refused(channel.unary_unary("/shop.Stock/unary_unary")(b"one"))
+            refused(channel.unary_stream("/shop.Stock/unary_stream")(b"one"))
+
+    with closing(
+        stream(background(), patient.method("unary_stream", "unary_stream"), b"one")
+    ) as responses:
+        refused(responses)
+        assert next(responses) == b"first"  # it goes on
+    run(main)
 
 
 def test_a_stream_does_not_keep_its_request(patient: Served) -> None:

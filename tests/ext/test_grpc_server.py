@@ -455,6 +455,32 @@ def test_a_request_that_comes_after_a_wait_was_given_up_is_the_next_one(
         assert [*answers] == []
 
 
+def shared(requests: Iterator[bytes], _: object) -> bytes:
+    with ThreadPoolExecutor(2) as pool:
+        halves = [*pool.map(lambda _: [*requests], range(2))]
+    return b" ".join(sorted(halves[0] + halves[1]))
+
+
+async def shared_in_a_task(requests: AsyncIterator[bytes], _: object) -> bytes:
+    async def half() -> list[bytes]:
+        return [request async for request in requests]
+
+    halves = await asyncio.gather(half(), half())
+    return b" ".join(sorted(halves[0] + halves[1]))
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_each_request_goes_to_one_of_those_who_read_at_once(flavor: str) -> None:
+    methods: tuple[dict[str, Any], dict[str, Any]] = (
+        {"Take": grpc.stream_unary_rpc_method_handler(shared)},
+        {"Take": grpc.stream_unary_rpc_method_handler(shared_in_a_task)},
+    )
+    words = [b"%02d" % n for n in range(50)]
+    with serving(flavor, *methods) as served:
+        answer = served.method("Take", "stream_unary")(iter(words), timeout=PATIENCE)
+    assert answer == b" ".join(words)
+
+
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_the_end_of_a_stream_of_requests_is_believed_without_a_wait(
     flavor: str, ends: Ends

@@ -18,7 +18,7 @@ from tether import Context, Scope
 from tether._loops import call_soon
 
 from ._library import grpc
-from ._outgoing import Outgoing
+from ._outgoing import Outgoing, Sent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,7 +89,7 @@ async def _until(over: Scope, requests: AsyncIterable[T]) -> AsyncIterator[T]:
 
 
 @final
-class Response:
+class Response(Sent):
     """The response of a call, to be awaited; and what gRPC's object for it has."""
 
     def __init__(self, out: Outgoing) -> None:
@@ -113,12 +113,9 @@ class Response:
             rpc.cancel()  # not by the wait for it, if there was none
             raise
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._rpc, name)
-
 
 @final
-class AsyncResponses(Generic[R]):
+class AsyncResponses(Sent, Generic[R]):
     """The responses of a call, one by one; and what gRPC's object for the call has.
 
     `cancel()` ends the call; so does dropping the object.
@@ -166,9 +163,6 @@ class AsyncResponses(Generic[R]):
     def __del__(self) -> None:
         self._stop()
         self._cancel()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._rpc, name)
 
 
 async def _translate(out: Outgoing, exc: BaseException) -> None:

@@ -10,7 +10,7 @@ from tether._loops import refuse_to_block
 
 from ._generated import Generated
 from ._library import grpc
-from ._outgoing import Outgoing
+from ._outgoing import Outgoing, Sent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,7 +89,7 @@ def stream(
 
 
 @final
-class Responses(Generic[R]):
+class Responses(Sent, Generic[R]):
     """The responses of a call, one by one; and what gRPC's object for the call has.
 
     `close()` cancels the call if it is not over; so does dropping the object.
@@ -127,9 +127,6 @@ class Responses(Generic[R]):
         self._rpc.cancel()
 
     __del__ = close
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._rpc, name)
 
 
 def _translate(out: Outgoing, exc: BaseException) -> None:

@@ -174,11 +174,15 @@ class _Requests:
         return self
 
     async def __anext__(self) -> Any:
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._read())
-            self._next.add_done_callback(_look_at)
-        await asyncio.wait([self._next])
-        done, self._next = self._next, None
+        while True:
+            if self._next is None:
+                self._next = asyncio.ensure_future(self._read())
+                self._next.add_done_callback(_look_at)
+            done = self._next
+            await asyncio.wait([done])
+            if done is self._next:  # or another task of the handler has taken it
+                break
+        self._next = None
         try:
             request = done.result()
         finally:

@@ -78,7 +78,9 @@ def stream(
         for user in stream(ctx, stub.ListUsers, ListUsersRequest()): ...
 
     The call begins at once. It is canceled on the wire as soon as `ctx` ends, and when
-    the loop over it is left early. Otherwise as `call`.
+    nothing has the responses any more, as after a loop that is left early; where they
+    have a name, `with contextlib.closing(stream(...)) as responses`. Otherwise as
+    `call`.
     """
     refuse_to_block("stream", "async for ... in stream_async(ctx, ...)")
     out = Outgoing(ctx, method, args, kwargs)

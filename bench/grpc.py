@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from itertools import repeat
 from pathlib import Path
 from time import process_time_ns, thread_time_ns
 from typing import Any
@@ -38,6 +39,12 @@ def many(*_: object) -> Iterator[bytes]:
         yield b""
 
 
+def take(requests: Iterator[bytes], _: object) -> bytes:
+    for _request in requests:
+        pass
+    return b""
+
+
 async def one_in_a_task(*_: object) -> bytes:
     return b""
 
@@ -47,11 +54,17 @@ async def many_in_a_task(*_: object) -> AsyncIterator[bytes]:
         yield b""
 
 
+async def take_in_a_task(requests: AsyncIterator[bytes], _: object) -> bytes:
+    async for _request in requests:
+        pass
+    return b""
+
+
 def used(*_: object) -> bytes:
     return str(process_time_ns()).encode()
 
 
-def handlers(one: Any, many: Any) -> Any:
+def handlers(one: Any, many: Any, take: Any) -> Any:
     import grpc
 
     return grpc.method_handlers_generic_handler(
@@ -59,6 +72,7 @@ def handlers(one: Any, many: Any) -> Any:
         {
             "One": grpc.unary_unary_rpc_method_handler(one),
             "Many": grpc.unary_stream_rpc_method_handler(many),
+            "Take": grpc.stream_unary_rpc_method_handler(take),
             "Used": grpc.unary_unary_rpc_method_handler(used),
         },
     )
@@ -82,7 +96,7 @@ def serve_threads(side: str) -> None:
     server = grpc.server(
         ThreadPoolExecutor(AT_ONCE), interceptors=interceptors(ServerInterceptor, side)
     )
-    server.add_generic_rpc_handlers([handlers(one, many)])
+    server.add_generic_rpc_handlers([handlers(one, many, take)])
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     sys.stdin.read()
@@ -95,7 +109,8 @@ async def serve_tasks(side: str) -> None:
     from tether.ext.grpc import AioServerInterceptor
 
     server = grpc.aio.server(interceptors=interceptors(AioServerInterceptor, side))
-    server.add_generic_rpc_handlers([handlers(one_in_a_task, many_in_a_task)])
+    methods = handlers(one_in_a_task, many_in_a_task, take_in_a_task)
+    server.add_generic_rpc_handlers([methods])
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     await server.start()
     await asyncio.to_thread(sys.stdin.read)
@@ -129,10 +144,13 @@ def asked(flavor: str, side: str, method: str, n: int) -> int:
         spent: Any = channel.unary_unary(f"{path}Used")
         single: Any = channel.unary_unary(f"{path}One")
         stream: Any = channel.unary_stream(f"{path}Many")
+        upload: Any = channel.stream_unary(f"{path}Take")
 
         def ask(_: int) -> None:
             if method == "One":
                 single(b"", timeout=60.0)
+            elif method == "Take":
+                upload(repeat(b"", MESSAGES), timeout=60.0)
             else:
                 for _message in stream(b"", timeout=60.0):
                     pass
@@ -242,7 +260,11 @@ def cases(effort: Effort) -> list[Case]:
             n=max(1, n // per),
         )
         for flavor in ("threads", "tasks")
-        for what, method, per in (("call", "One", 1), ("message", "Many", MESSAGES))
+        for what, method, per in (
+            ("call", "One", 1),
+            ("response of a stream", "Many", MESSAGES),
+            ("request of a stream", "Take", MESSAGES),
+        )
     ]
     return [
         *found,

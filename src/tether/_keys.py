@@ -47,6 +47,7 @@ _RESERVED = re.compile(
     r"host|connection|content-.*|transfer-encoding|te|trailer|upgrade|expect"
     r"|keep-alive|authorization|cookie|set-cookie|proxy-.*|traceparent|tracestate"
     r"|baggage|.*timeout.*|x-request-deadline-ms"
+    r"|grpc-.*|.*-bin"  # gRPC drops the ones, and takes only bytes for the others
 )
 
 

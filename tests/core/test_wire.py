@@ -349,6 +349,7 @@ def test_a_message_is_a_tenth_of_a_second_late_at_most() -> None:
     [
         *["", "x tenant", "x\r\ny", "x:y", "\u00eb", "Host", "content-length"],
         *["authorization", "cookie", "grpc-timeout", TIMEOUT, DEADLINE, "traceparent"],
+        *["grpc-user", "x-token-bin", "X-Token-Bin"],
     ],
 )
 def test_a_header_that_means_something_else_is_refused(name: str) -> None:

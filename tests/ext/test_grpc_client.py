@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
+import pickle
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -248,6 +250,26 @@ def test_a_stream_that_is_left_early_is_canceled(patient: Served, ends: Ends) ->
         assert isinstance(ends.ended.get(timeout=PATIENCE)[0], Canceled)
         assert responses.code() is grpc.StatusCode.CANCELLED  # gRPC's own is there
         assert not ctx.done()
+
+
+def test_a_call_is_not_copied(patient: Served, run: Kept) -> None:
+    def refused(rpc: object) -> None:
+        for way in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="neither copied nor pickled"):
+                way(rpc)
+
+    async def main() -> None:
+        async with channel_to(patient) as raw:
+            channel = follow(raw)
+            refused(channel.unary_unary("/shop.Stock/unary_unary")(b"one"))
+            refused(channel.unary_stream("/shop.Stock/unary_stream")(b"one"))
+
+    with closing(
+        stream(background(), patient.method("unary_stream", "unary_stream"), b"one")
+    ) as responses:
+        refused(responses)
+        assert next(responses) == b"first"  # it goes on
+    run(main)
 
 
 def test_a_stream_does_not_keep_its_request(patient: Served) -> None:
@@ -600,9 +622,10 @@ def test_a_context_is_kept_by_no_call_of_a_task_that_is_over(
         run(main)
 
 
+@TASK_WAYS
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_call_in_a_task_ends_on_both_sides_when_its_time_is_up(
-    kind: str, patient: Served, ends: Ends, run: Kept
+    way: Any, kind: str, patient: Served, ends: Ends, run: Kept
 ) -> None:
     async def main() -> None:
         async with channel_to(patient) as channel:
@@ -610,11 +633,55 @@ def test_a_call_in_a_task_ends_on_both_sides_when_its_time_is_up(
                 request = argument_async(kind, endless)
                 with pytest.raises(DeadlineExceeded):
                     with background().with_timeout(seconds) as ctx:
-                        await in_a_task(ctx, channel, kind, request)
+                        await way(ctx, channel, kind, request)
                 if not ends.begun.empty():
                     break
             err, _ = await soon(ends.ended)
             assert isinstance(err, DeadlineExceeded)
+
+    run(main)
+
+
+@TASK_WAYS
+def test_a_deadline_is_the_contexts_though_grpc_may_notice_it_first(
+    way: Any, patient: Served, run: Kept
+) -> None:
+    async def one(channel: Any) -> BaseException | None:
+        try:
+            with background().with_timeout(0.05) as ctx:
+                await way(ctx, channel, "unary_unary", b"one")
+        except Exception as exc:
+            return exc
+        return None
+
+    async def main() -> None:
+        async with channel_to(patient) as channel:
+            ended = await asyncio.gather(*(one(channel) for _ in range(50)))
+        assert {type(exc) for exc in ended} == {DeadlineExceeded}
+
+    run(main)
+
+
+def test_a_followed_call_of_a_task_ends_with_its_block_unless_it_has_its_response(
+    quick: Served, patient: Served, ends: Ends, run: Kept
+) -> None:
+    async def main() -> None:
+        async with channel_to(quick) as raw:
+            method: Any = follow(raw).unary_unary("/shop.Stock/unary_unary")
+            with background().with_timeout(PATIENCE):
+                rpc = method(b"one")
+                assert await rpc == b"whole"
+            assert await rpc == b"whole"  # what has come is not lost
+            assert await rpc.code() is grpc.StatusCode.OK  # gRPC's own is there
+        async with channel_to(patient) as raw:
+            method = follow(raw).unary_unary("/shop.Stock/unary_unary")
+            with background().with_timeout(PATIENCE):
+                rpc = method(b"one")
+                await soon(ends.begun)
+            with pytest.raises(Canceled):
+                await rpc
+            err, _ = await soon(ends.ended)
+            assert isinstance(err, Canceled)
 
     run(main)
 

@@ -7,6 +7,8 @@ import logging
 import queue
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 from weakref import ref
 
@@ -43,6 +45,7 @@ from tether import (
     current,
 )
 from tether.ext.grpc import ServerInterceptor, ServerStopped
+from tether.testing import VirtualClock
 from tether.wire import REQUEST_ID, CallerTimeout
 
 TENANT: Key[str] = Key("tenant-of-grpc", wire="x-grpc-tenant")
@@ -340,6 +343,37 @@ def test_a_canceled_call_ends_what_a_thread_of_it_waits_for(ends: Ends) -> None:
         assert cut.wait(PATIENCE)
 
 
+def test_a_handler_that_sends_by_a_callback_is_left_to_grpc() -> None:
+    limits: list[float | None] = []
+
+    def watch(_: object, sc: Any, send: Any) -> None:
+        limits.append(current().deadline)
+        send(b"serving")
+        sc.add_callback(lambda: send(None))
+
+    watch.experimental_non_blocking = True  # type: ignore[attr-defined]
+
+    methods: dict[str, Any] = {"Watch": grpc.unary_stream_rpc_method_handler(watch)}
+    with serving("threads", methods, workers=1, timeout=30.0) as served:
+        rpcs = [served.method("Watch", "unary_stream")(b"") for _ in range(3)]
+        assert [next(rpc) for rpc in rpcs] == [b"serving"] * 3  # with one thread
+        assert limits == [None] * 3  # what is to last has none
+        assert served.calls.waiting == 0
+        for rpc in rpcs:
+            rpc.cancel()
+
+
+def test_a_handler_keeps_the_threads_that_are_its_own() -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="its-own") as pool:
+
+        def where(_: object, sc: object) -> bytes:
+            return threading.current_thread().name.encode()
+
+        where.experimental_thread_pool = pool  # type: ignore[attr-defined]
+        with serving("threads", handlers(Get=where)) as served:
+            assert served.method("Get")(b"").startswith(b"its-own")
+
+
 # -- what handlers may do -----------------------------------------------------------------
 
 
@@ -419,6 +453,64 @@ def test_a_request_that_comes_after_a_wait_was_given_up_is_the_next_one(
         assert next(answers) == b"two"
         sending.close()
         assert [*answers] == []
+
+
+def shared(requests: Iterator[bytes], _: object) -> bytes:
+    with ThreadPoolExecutor(2) as pool:
+        halves = [*pool.map(lambda _: [*requests], range(2))]
+    return b" ".join(sorted(halves[0] + halves[1]))
+
+
+async def shared_in_a_task(requests: AsyncIterator[bytes], _: object) -> bytes:
+    async def half() -> list[bytes]:
+        return [request async for request in requests]
+
+    halves = await asyncio.gather(half(), half())
+    return b" ".join(sorted(halves[0] + halves[1]))
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_each_request_goes_to_one_of_those_who_read_at_once(flavor: str) -> None:
+    methods: tuple[dict[str, Any], dict[str, Any]] = (
+        {"Take": grpc.stream_unary_rpc_method_handler(shared)},
+        {"Take": grpc.stream_unary_rpc_method_handler(shared_in_a_task)},
+    )
+    words = [b"%02d" % n for n in range(50)]
+    with serving(flavor, *methods) as served:
+        answer = served.method("Take", "stream_unary")(iter(words), timeout=PATIENCE)
+    assert answer == b" ".join(words)
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_the_end_of_a_stream_of_requests_is_believed_without_a_wait(
+    flavor: str, ends: Ends
+) -> None:
+    methods = thread_methods(ends), task_methods(ends)
+    with serving(flavor, *methods) as served, VirtualClock():  # which stands still
+        method = served.method("stream_unary", "stream_unary")
+        assert method.future(iter([b"one"])).result(PATIENCE) == b"whole"
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_a_stream_of_requests_that_is_cut_off_has_not_ended(
+    flavor: str, ends: Ends
+) -> None:
+    methods = thread_methods(ends), task_methods(ends)
+    with serving(flavor, *methods, workers=40) as served:
+        for _ in range(5):
+            with ExitStack() as stack:
+                rpcs = [
+                    stack.enter_context(begun(served, "stream_unary"))
+                    for _ in range(40)
+                ]
+                for _ in rpcs:
+                    ends.begun.get(timeout=PATIENCE)
+                for rpc in rpcs:
+                    rpc.cancel()
+                for _ in rpcs:
+                    # At the end of the handler: it has raised, or this is None.
+                    err, _ = ends.ended.get(timeout=PATIENCE)
+                    assert isinstance(err, Canceled)
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)

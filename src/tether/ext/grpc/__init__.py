@@ -15,7 +15,7 @@ A map, in the order in which to read it:
     _call                        one call in a server: its context, its status
     _requests _threads _tasks    how it gets there, in threads and in tasks
     _interceptor                 the settings of both
-    _methods _outgoing           what a call takes along
+    _methods _outgoing           what a call takes along; what stands for it
     _generated                   streams that an interceptor has made generators of
     _blocking _awaiting          call and stream, in threads and in tasks
     _follow                      channels for code that knows no contexts

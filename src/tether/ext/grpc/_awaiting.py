@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+)
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar, final
 
@@ -11,7 +18,7 @@ from tether import Context, Scope
 from tether._loops import call_soon
 
 from ._library import grpc
-from ._outgoing import Outgoing
+from ._outgoing import Outgoing, Sent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,14 +42,8 @@ async def call_async(
     out = Outgoing(ctx, method, args, kwargs)
     if not isinstance(out.method, ONE):
         raise _wrong("call_async", "one response", out.method)
-    rpc = begun(out)
-    try:
-        with ctx.with_cancel():
-            response: R = await rpc
-            return response
-    except grpc.RpcError as exc:
-        await _translate(out, exc)
-        raise
+    response: R = await Response(out)
+    return response
 
 
 def stream_async(
@@ -59,10 +60,10 @@ def stream_async(
     out = Outgoing(ctx, method, args, kwargs)
     if not isinstance(out.method, MANY):
         raise _wrong("stream_async", "a stream of responses", out.method)
-    return AsyncResponses(out, begun(out))
+    return AsyncResponses(out, _begun(out))
 
 
-def begun(out: Outgoing) -> Any:
+def _begun(out: Outgoing) -> Any:
     """A call that has been sent off."""
     over = None
     if isinstance(out.request, AsyncIterable):
@@ -88,7 +89,33 @@ async def _until(over: Scope, requests: AsyncIterable[T]) -> AsyncIterator[T]:
 
 
 @final
-class AsyncResponses(Generic[R]):
+class Response(Sent):
+    """The response of a call, to be awaited; and what gRPC's object for it has."""
+
+    def __init__(self, out: Outgoing) -> None:
+        self._out = out
+        self._rpc = _begun(out)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> Any:
+        out, rpc = self._out, self._rpc
+        try:
+            if rpc.done():  # what has come is given, also when the context is over
+                return await rpc
+            with out.ctx.with_cancel():
+                return await rpc
+        except grpc.RpcError as exc:
+            await _translate(out, exc)
+            raise
+        except BaseException:
+            rpc.cancel()  # not by the wait for it, if there was none
+            raise
+
+
+@final
+class AsyncResponses(Sent, Generic[R]):
     """The responses of a call, one by one; and what gRPC's object for the call has.
 
     `cancel()` ends the call; so does dropping the object.
@@ -136,9 +163,6 @@ class AsyncResponses(Generic[R]):
     def __del__(self) -> None:
         self._stop()
         self._cancel()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._rpc, name)
 
 
 async def _translate(out: Outgoing, exc: BaseException) -> None:

@@ -10,7 +10,7 @@ from tether._loops import refuse_to_block
 
 from ._generated import Generated
 from ._library import grpc
-from ._outgoing import Outgoing
+from ._outgoing import Outgoing, Sent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,7 +78,9 @@ def stream(
         for user in stream(ctx, stub.ListUsers, ListUsersRequest()): ...
 
     The call begins at once. It is canceled on the wire as soon as `ctx` ends, and when
-    the loop over it is left early. Otherwise as `call`.
+    nothing has the responses any more, as after a loop that is left early; where they
+    have a name, `with contextlib.closing(stream(...)) as responses`. Otherwise as
+    `call`.
     """
     refuse_to_block("stream", "async for ... in stream_async(ctx, ...)")
     out = Outgoing(ctx, method, args, kwargs)
@@ -89,7 +91,7 @@ def stream(
 
 
 @final
-class Responses(Generic[R]):
+class Responses(Sent, Generic[R]):
     """The responses of a call, one by one; and what gRPC's object for the call has.
 
     `close()` cancels the call if it is not over; so does dropping the object.
@@ -127,9 +129,6 @@ class Responses(Generic[R]):
         self._rpc.cancel()
 
     __del__ = close
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._rpc, name)
 
 
 def _translate(out: Outgoing, exc: BaseException) -> None:

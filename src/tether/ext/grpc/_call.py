@@ -34,9 +34,12 @@ T = TypeVar("T")
 # and 1 % of it before, as gRPC rounds it up, if the caller is none of ours.
 SLACK = 0.02
 # gRPC shows a stream of requests that a cancel has cut off as one that has ended, and
-# tells of the cancel afterwards: 0.02 to 1 ms later, when measured. There is no other
-# sign, and a handler would take half of an upload for all of it. So the end of a stream
-# is believed after so many seconds.
+# tells of the cancel a little later: 0.02 to 1 ms as a rule, 97 ms when measured on a
+# busy machine. A handler would take half of an upload for all of it. So whoever finds
+# an end asks gRPC for yet another request: the answer goes through gRPC's queue, behind
+# the news of a cancel. (Of 20,000 streams that were cut off in all manners, under gRPC
+# 1.66 and 1.85, none was then taken for ended.) Where that cannot be asked, an end is
+# believed after so many seconds.
 CUT_OFF = 0.005
 FOREVER = 1e9  # a thread's time_remaining() without a deadline: 292 billion years
 GONE = "the client canceled the call or is gone, or the server was stopped"

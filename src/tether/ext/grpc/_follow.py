@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from tether import current
 
-from ._awaiting import begun, stream_async
-from ._blocking import begun as future_of
-from ._blocking import stream, waited
+from ._awaiting import Response, stream_async
+from ._blocking import begun, stream, waited
 from ._library import grpc
 from ._methods import Followed
 from ._outgoing import Outgoing
@@ -110,7 +109,7 @@ class _Unary(Followed):
     def future(self, *args: Any, **kwargs: Any) -> Any:
         # It ends with the context although nobody waits for it.
         out = Outgoing(current(), self, args, kwargs)
-        future = future_of(out)
+        future = begun(out)
         stop = out.ctx.after_func(future.cancel)
         future.add_done_callback(lambda _: stop())
         return future
@@ -174,9 +173,8 @@ class _AioChannel(grpc.aio.Channel):
 
 @final
 class _AioUnary(Followed):
-    # The block around it interrupts whoever awaits it, and that cancels the call.
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return begun(Outgoing(current(), self, args, kwargs))
+        return Response(Outgoing(current(), self, args, kwargs))
 
 
 @final

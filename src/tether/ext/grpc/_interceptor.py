@@ -76,9 +76,10 @@ class Interceptor:
 
     @property
     def dropped(self) -> int:
-        """How many calls were over before their handler began, which then never ran.
+        """How many calls never got a handler.
 
-        They waited too long for a thread, or came with nothing left.
+        They waited too long for a thread, came with nothing left, or gRPC refused them
+        for its `maximum_concurrent_rpcs`, whose callers got `RESOURCE_EXHAUSTED`.
         """
         return self._arrivals.dropped().total()
 

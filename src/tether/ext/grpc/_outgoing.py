@@ -10,7 +10,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import Any, TypeAlias, final
+from typing import Any, NoReturn, TypeAlias, final
 
 from tether import Canceled, Context, DeadlineExceeded, _watching
 from tether._calls import instead_of
@@ -184,6 +184,19 @@ class Outgoing:
     def translate(self, exc: BaseException) -> None:
         """Raise the context's error from that of a call, if it is over."""
         instead_of(exc, self.ctx)
+
+
+class Sent:
+    """In the place of gRPC's object for a call, whose attributes it has."""
+
+    _rpc: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._rpc, name)
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would cancel the call when it goes.
+        raise TypeError("a call can be neither copied nor pickled")
 
 
 def _path_of(method: Any) -> str:

@@ -22,7 +22,7 @@ from tether._loops import call_soon
 from tether._outlast import outlasting
 
 from ._arrivals import Arrival
-from ._call import CUT_OFF, Call
+from ._call import Call
 from ._interceptor import Interceptor, behavior_of, handler_like
 from ._library import grpc
 from ._threads import in_a_thread
@@ -74,7 +74,7 @@ class AioServerInterceptor(Interceptor, grpc.aio.ServerInterceptor):
         async def answered(call: Call, request: Any, context: Any) -> Any:
             try:
                 with call:
-                    got = _Requests(call, request) if reads else call.received(request)
+                    got = _given(call, request, context, reads)
                     response = await behavior(got, context)
                     return response if writes else call.sent(response)
             except Exception as exc:
@@ -95,7 +95,7 @@ class AioServerInterceptor(Interceptor, grpc.aio.ServerInterceptor):
         ) -> None:
             try:
                 with call:
-                    got = _Requests(call, request) if reads else call.received(request)
+                    got = _given(call, request, context, reads)
                     async with aclosing(behavior(got, context)) as responses:
                         async for response in responses:
                             out.put_nowait(call.sent(response))
@@ -129,6 +129,11 @@ class AioServerInterceptor(Interceptor, grpc.aio.ServerInterceptor):
         return answers
 
 
+def _given(call: Call, request: Any, context: Any, reads: bool) -> Any:
+    """What a handler is to be given in place of `request`."""
+    return _Requests(call, request, context) if reads else call.received(request)
+
+
 async def _refuse(call: Call, context: Any, exc: Exception) -> None:
     """Answer a call whose handler ended with `exc`, if that is from a context."""
     status = call.status(exc)
@@ -159,33 +164,43 @@ class _Requests:
     is the next one's. gRPC's own iterator is over after that, as if nothing more came.
     """
 
-    def __init__(self, call: Call, requests: Any) -> None:
+    def __init__(self, call: Call, requests: Any, context: Any) -> None:
         self._call = call
         self._requests = requests
+        self._context = context
         self._next: asyncio.Task[Any] | None = None
 
     def __aiter__(self) -> _Requests:
         return self
 
     async def __anext__(self) -> Any:
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._read())
-            self._next.add_done_callback(_look_at)
-        await asyncio.wait([self._next])
-        done, self._next = self._next, None
+        while True:
+            if self._next is None:
+                self._next = asyncio.ensure_future(self._read())
+                self._next.add_done_callback(_look_at)
+            done = self._next
+            await asyncio.wait([done])
+            if done is self._next:  # or another task of the handler has taken it
+                break
+        self._next = None
         try:
             request = done.result()
         finally:
             del done  # an exception of it holds this frame
         if request is not _END:
             return self._call.received(request)
-        await self._call.scope.wait_async(CUT_OFF)
         await self._call.scope.wait_async(self._call.patience())
         self._call.scope.check()
         raise StopAsyncIteration
 
     async def _read(self) -> Any:
-        return await anext(self._requests, _END)
+        request = await anext(self._requests, _END)
+        if request is _END:
+            try:
+                await self._context.read()  # see CUT_OFF
+            except grpc.aio.BaseError:
+                self._call.over()  # it is
+        return request
 
 
 # -- plain functions -----------------------------------------------------------------

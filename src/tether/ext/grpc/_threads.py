@@ -36,8 +36,8 @@ class ServerInterceptor(Interceptor, grpc.ServerInterceptor):
     ) -> Any:
         """What gRPC calls."""
         handler = continuation(handler_call_details)
-        if handler is None:
-            return None
+        if handler is None or _sends_later(handler):
+            return handler
         return in_a_thread(self, self.arrival(handler_call_details, handler), handler)
 
     def stop(self, server: grpc.Server, grace: float | None) -> threading.Event:
@@ -48,6 +48,16 @@ class ServerInterceptor(Interceptor, grpc.ServerInterceptor):
         The cause of the contexts is `ServerStopped`.
         """
         return server.stop(self.end_calls_in(grace))
+
+
+def _sends_later(handler: Any) -> bool:
+    """Whether gRPC is to hand its function a callback for the responses.
+
+    Such a function (`Watch` of gRPC's health service is one) returns at once and sends
+    for hours: there is no block of code that could have a context.
+    """
+    marked = getattr(behavior_of(handler), "experimental_non_blocking", False)
+    return bool(handler.response_streaming and marked)
 
 
 def in_a_thread(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
+
 from .. import _clock, _describe, _where
 from .._clock import INF
 from .._describe import LABEL
@@ -10,12 +12,13 @@ from .._live import Live
 from .._scope import Scope
 from .._to_thread import running
 from .._tree import Node
-from . import _roots, _waits
+from . import _labels, _roots, _waits
 from ._chain import frames
 from ._holders import own_line
 from ._model import Branch, Overdue
 
 SHOWN = 50  # of those that are over
+BRANCHES = 500  # that are told one by one; the others are counted together
 DEEPEST = 100  # levels of the tree: what is below is counted with the last
 
 
@@ -24,14 +27,15 @@ def look(live: Live[None]) -> tuple[list[Branch], list[Overdue], int, int]:
     now = _clock.now()
     tree = _Tree()
     over: list[tuple[float, Scope]] = []
-    count = 0
+    opened: list[Scope] = []
     # No tuple for each context: so many would set off a full garbage collection, and
     # that is a stop of the whole program.
     for noted in list(live._refs):
         scope = noted()
-        if not isinstance(scope, Scope) or not _roots.is_open(scope):
-            continue
-        count += 1
+        if isinstance(scope, Scope) and _roots.is_open(scope):
+            opened.append(scope)
+            tree.count(scope)
+    for scope in opened:
         branch = tree.branch(scope)
         branch.count += 1
         branch.oldest = max(branch.oldest, now - _roots.made(scope))
@@ -44,9 +48,9 @@ def look(live: Live[None]) -> tuple[list[Branch], list[Overdue], int, int]:
             branch.over += 1
             over.append((ended, scope))
     over.sort(key=lambda one: one[0])
-    _sort(tree.top)
+    _prune(tree.top)
     overdue = [_overdue(scope, now, ended) for ended, scope in over[:SHOWN]]
-    return tree.top, overdue, count, len(over)
+    return tree.top, overdue, len(opened), len(over)
 
 
 class _Tree:
@@ -57,7 +61,17 @@ class _Tree:
         self._of: dict[Scope, Branch | None] = {}
         self._known: dict[tuple[int, str, str], Branch] = {}
         self._levels: dict[int, int] = {}
-        self._sites: dict[tuple[object, int], str] = {}
+        self._sites: dict[tuple[int, int], str] = {}
+        self._labels: dict[tuple[int, int], Counter[str]] = {}
+        self._told: dict[tuple[int, int], tuple[set[str], str]] = {}
+
+    def count(self, scope: Scope) -> None:
+        """Note its label, of all open contexts, before the first is asked for."""
+        place = (id(scope._code), scope._lasti)
+        labels = self._labels.get(place)
+        if labels is None:
+            labels = self._labels[place] = Counter()
+        labels[scope.value(LABEL) or _roots.UNNAMED] += 1
 
     def branch(self, scope: Scope) -> Branch:
         """That of an open context."""
@@ -80,15 +94,28 @@ class _Tree:
         assert branch is not None
         return branch
 
+    def _label(self, label: str, place: tuple[int, int]) -> str:
+        """What is told: its own, or one for many of that place."""
+        told = self._told.get(place)
+        if told is None:
+            counts = self._labels.get(place, {})
+            own = _labels.told(counts)
+            others = counts.keys() - own
+            rest = _labels.folded(others) if others else ""
+            told = self._told[place] = (own, rest)
+        own, rest = told
+        return label if label in own or not rest else rest
+
     def _below(self, above: Branch | None, scope: Scope) -> Branch:
         level = 1 if above is None else self._levels[id(above)] + 1
         if above is not None and level > DEEPEST:
             return above
-        place = (scope._code, scope._lasti)
+        # By identity: the hash of a code object goes through all of its instructions.
+        place = (id(scope._code), scope._lasti)
         site = self._sites.get(place)
         if site is None:
             site = self._sites[place] = _describe.site(scope)
-        label = scope.value(LABEL) or _roots.UNNAMED
+        label = self._label(scope.value(LABEL) or _roots.UNNAMED, place)
         key = (id(above), label, site)
         branch = self._known.get(key)
         if branch is None:
@@ -99,12 +126,34 @@ class _Tree:
         return branch
 
 
-def _sort(branches: list[Branch]) -> None:
-    todo = [branches]
+def _prune(top: list[Branch]) -> None:
+    """Sort them, and put those together that are too many."""
+    left = BRANCHES
+    todo = deque([top])
     while todo:
-        some = todo.pop()
+        some = todo.popleft()
         some.sort(key=lambda one: -one.count)
+        if len(some) > left + 1:
+            some[left:] = [_together(some[left:])]
+        left = max(0, left - len(some))
         todo += [one.children for one in some]
+
+
+def _together(branches: list[Branch]) -> Branch:
+    """One for some, and for all below them."""
+    whole = Branch(f"… {len(branches):,} more", "", 0, 0.0, None, 0)
+    todo = [*branches]
+    while todo:
+        one = todo.pop()
+        whole.count += one.count
+        whole.oldest = max(whole.oldest, one.oldest)
+        whole.over += one.over
+        if one.remaining is not None:
+            known = whole.remaining
+            left = one.remaining
+            whole.remaining = left if known is None else min(known, left)
+        todo += one.children
+    return whole
 
 
 def _overdue(scope: Scope, now: float, ended: float) -> Overdue:

@@ -730,6 +730,22 @@ def test_what_hardly_grows_does_not_stand_above_what_there_is_most_of() -> None:
     assert compared(few=2, many=39_000, growing=300) == ["growing", "many", "few"]
 
 
+def test_after_a_pause_a_growth_is_not_spread_over_the_pause() -> None:
+    watch = debug._watch.Watch()
+
+    def growth(at: float) -> float | None:
+        found = watch.look()
+        found.growth = None
+        watch._compare(found, at)
+        return found.growth
+
+    at = 1e9
+    growth(at)
+    assert growth(at + 60.0) is not None
+    assert growth(at + 3 * 3600.0) is None
+    assert growth(at + 3 * 3600.0 + 1.0) is not None
+
+
 def test_one_look_is_for_all_who_wait_for_it(
     page: debug.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

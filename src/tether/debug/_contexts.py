@@ -98,7 +98,7 @@ class _Tree:
         """What is told: its own, or one for many of that place."""
         told = self._told.get(place)
         if told is None:
-            counts = self._labels.get(place, {})
+            counts = self._labels.get(place) or Counter()
             own = _labels.told(counts)
             others = counts.keys() - own
             rest = _labels.folded(others) if others else ""
@@ -171,19 +171,18 @@ def _overdue(scope: Scope, now: float, ended: float) -> Overdue:
 
 
 def _who(scope: Scope) -> tuple[str, str]:
-    """The task inside its block, and where that is."""
+    """The task inside its block, or the thread that works for it, and where that is."""
+    name = at = ""
     stack = scope._tether_stack
-    if isinstance(stack, Stack):
-        task = stack.task
-        if task is not NO_TASK:
-            return f"task {_waits.task_name(task)}", own_line(frames(task))
+    if isinstance(stack, Stack) and stack.task is not NO_TASK:
+        name = f"task {_waits.task_name(stack.task)}"
+        at = own_line(frames(stack.task))
     for work in running():
-        node = work.ctx._tether_node()
-        if node is scope and work.thread is not None:
+        if work.thread is not None and work.ctx._tether_node() is scope:
             said = _where.thread(work.thread, _where.name_of(work.fn))
-            name, _, at = said.partition(", at ")
-            return name, at
-    return "", ""
+            thread, _, at = said.partition(", at ")  # what the task waits for
+            return f"{name}, in {thread}" if name else thread, at
+    return name, at
 
 
 def _holds(scope: Scope) -> list[str]:

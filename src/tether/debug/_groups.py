@@ -26,6 +26,7 @@ from ._waits import Wait
 GROUPS = 300  # that are told one by one; the others are counted together
 MEMBERS = 20  # whose lines and waits are looked at
 NAMES = 3
+OURS = "tether-debug"  # so the threads of the page are named, which are left out
 
 
 def of_tasks(tasks: Iterable[Task], found: Found) -> tuple[list[Group], list[Members]]:
@@ -155,7 +156,6 @@ class Members:
             names=[task.get_name() for task in some[:NAMES]],
         )
 
-
     def _waits_for(self, looked: list[Wait], found: Found) -> tuple[str, str]:
         """What most of them wait for, in words, and the id of it, or ""."""
         self.waits.update(id(one.thing) for one in looked if one.thing is not None)
@@ -210,8 +210,8 @@ def of_threads(found: Found) -> list[Group]:
     idle = _threads.idle()
     groups: dict[str, Group] = {}
     for ident, frame in sys._current_frames().items():
-        if ident == threading.get_ident():
-            continue  # the one that looks
+        if ident == threading.get_ident() or names.get(ident, "").startswith(OURS):
+            continue
         ctx = works.get(ident) or _roots.of_thread(frame)
         root = None if ctx is None else _roots.of_context(ctx)
         label = _roots.NOBODY if root is None else root.label

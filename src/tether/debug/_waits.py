@@ -137,9 +137,9 @@ def places(thing: object) -> int:
     """How many can hold it at most, as far as it says."""
     if isinstance(thing, Semaphore):
         return thing._size
-    if isinstance(thing, asyncio.BoundedSemaphore):
-        return int(thing._bound_value)
-    return sys.maxsize if isinstance(thing, asyncio.Semaphore) else 1
+    if isinstance(thing, asyncio.Semaphore):
+        return int(getattr(thing, "_bound_value", sys.maxsize))
+    return 1
 
 
 def owners(thing: object) -> list[Task]:

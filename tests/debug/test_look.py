@@ -430,6 +430,32 @@ def test_a_block_whose_task_has_ended_is_not_running(page: debug.Server) -> None
     assert found.over_count == 0
 
 
+def test_of_what_is_over_the_line_of_its_thread_is_told(
+    page: debug.Server, run: Run
+) -> None:
+    def stubborn(ctx: Context, until: threading.Event) -> None:
+        wait_for(until)
+
+    async def call(until: threading.Event) -> None:
+        with background().with_timeout(0.01, label="thread") as ctx:
+            await to_thread(ctx, stubborn, until)
+
+    async def main() -> list[debug.Overdue]:
+        until = threading.Event()
+        task = asyncio.create_task(call(until))
+        late: list[debug.Overdue] = []
+        while not late:
+            late = [one for one in (await look(page)).overdue if one.label == "thread"]
+        until.set()
+        await asyncio.wait([task])
+        return late
+
+    [late] = run(main)
+    assert "call()" in late.task
+    assert "stubborn()" in late.at
+    assert "threading.py" in late.at
+
+
 def test_a_look_ends_nothing_that_has_not_ended(page: debug.Server) -> None:
     with background().with_timeout(60.0, label="alive") as ctx:
         page.look()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
+from typing import TypeAlias
 
 from .. import _clock, _describe, _where
 from .._clock import INF
@@ -17,6 +18,8 @@ from ._chain import frames
 from ._holders import own_line
 from ._model import Branch, Overdue
 
+Place: TypeAlias = tuple[int, int]  # the id of a code object, and an instruction
+
 SHOWN = 50  # of those that are over
 BRANCHES = 500  # that are told one by one; the others are counted together
 DEEPEST = 100  # levels of the tree: what is below is counted with the last
@@ -25,8 +28,6 @@ DEEPEST = 100  # levels of the tree: what is below is counted with the last
 def look(live: Live[None]) -> tuple[list[Branch], list[Overdue], int, int]:
     """The branches, the overdue, how many are open, and how many of these are over."""
     now = _clock.now()
-    tree = _Tree()
-    over: list[tuple[float, Scope]] = []
     opened: list[Scope] = []
     # No tuple for each context: so many would set off a full garbage collection, and
     # that is a stop of the whole program.
@@ -34,44 +35,63 @@ def look(live: Live[None]) -> tuple[list[Branch], list[Overdue], int, int]:
         scope = noted()
         if isinstance(scope, Scope) and _roots.is_open(scope):
             opened.append(scope)
-            tree.count(scope)
-    for scope in opened:
-        branch = tree.branch(scope)
-        branch.count += 1
-        branch.oldest = max(branch.oldest, now - _roots.made(scope))
-        if scope._deadline != INF:
-            left = scope._deadline - now
-            known = branch.remaining
-            branch.remaining = left if known is None else min(known, left)
-        ended = _roots.over_since(scope)
-        if ended is not None:
-            branch.over += 1
-            over.append((ended, scope))
+    tree = _Tree({})
+    if not tree.grow(opened, now):
+        tree = _Tree(_counted(opened))
+        tree.grow(opened, now)
+    over = tree.over
     over.sort(key=lambda one: one[0])
     _prune(tree.top)
     overdue = [_overdue(scope, now, ended) for ended, scope in over[:SHOWN]]
     return tree.top, overdue, len(opened), len(over)
 
 
+def _counted(opened: list[Scope]) -> dict[Place, dict[str, int]]:
+    """How many contexts each label has, of each place where some are made."""
+    counted: dict[Place, dict[str, int]] = {}
+    for scope in opened:
+        labels = counted.setdefault((id(scope._code), scope._lasti), {})
+        label = scope.value(LABEL) or _roots.UNNAMED
+        labels[label] = labels.get(label, 0) + 1
+    return counted
+
+
 class _Tree:
     """The branches, and which context belongs to which."""
 
-    def __init__(self) -> None:
+    def __init__(self, counted: dict[Place, dict[str, int]]) -> None:
         self.top: list[Branch] = []
+        self.over: list[tuple[float, Scope]] = []
         self._of: dict[Scope, Branch | None] = {}
         self._known: dict[tuple[int, str, str], Branch] = {}
         self._levels: dict[int, int] = {}
-        self._sites: dict[tuple[int, int], str] = {}
-        self._labels: dict[tuple[int, int], Counter[str]] = {}
-        self._told: dict[tuple[int, int], tuple[set[str], str]] = {}
+        self._sites: dict[Place, str] = {}
+        self._labels: dict[Place, set[str]] = {}
+        self._many, self._counted = False, bool(counted)
+        # What is told of a place with many labels: those by themselves, and the others.
+        self._told: dict[Place, tuple[set[str], str]] = {}
+        for place, labels in counted.items():
+            if len(labels) > _labels.MOST:
+                own = _labels.told(labels)
+                self._told[place] = (own, _labels.folded(labels.keys() - own))
 
-    def count(self, scope: Scope) -> None:
-        """Note its label, of all open contexts, before the first is asked for."""
-        place = (id(scope._code), scope._lasti)
-        labels = self._labels.get(place)
-        if labels is None:
-            labels = self._labels[place] = Counter()
-        labels[scope.value(LABEL) or _roots.UNNAMED] += 1
+    def grow(self, opened: list[Scope], now: float) -> bool:
+        """Count them; False: a place has many labels, and they have to be counted."""
+        for scope in opened:
+            branch = self.branch(scope)
+            branch.count += 1
+            branch.oldest = max(branch.oldest, now - _roots.made(scope))
+            if scope._deadline != INF:
+                left = scope._deadline - now
+                known = branch.remaining
+                branch.remaining = left if known is None else min(known, left)
+            ended = _roots.over_since(scope)
+            if ended is not None:
+                branch.over += 1
+                self.over.append((ended, scope))
+            if self._many and not self._counted:
+                return False
+        return True
 
     def branch(self, scope: Scope) -> Branch:
         """That of an open context."""
@@ -94,18 +114,6 @@ class _Tree:
         assert branch is not None
         return branch
 
-    def _label(self, label: str, place: tuple[int, int]) -> str:
-        """What is told: its own, or one for many of that place."""
-        told = self._told.get(place)
-        if told is None:
-            counts = self._labels.get(place) or Counter()
-            own = _labels.told(counts)
-            others = counts.keys() - own
-            rest = _labels.folded(others) if others else ""
-            told = self._told[place] = (own, rest)
-        own, rest = told
-        return label if label in own or not rest else rest
-
     def _below(self, above: Branch | None, scope: Scope) -> Branch:
         level = 1 if above is None else self._levels[id(above)] + 1
         if above is not None and level > DEEPEST:
@@ -115,7 +123,10 @@ class _Tree:
         site = self._sites.get(place)
         if site is None:
             site = self._sites[place] = _describe.site(scope)
-        label = self._label(scope.value(LABEL) or _roots.UNNAMED, place)
+        label = scope.value(LABEL) or _roots.UNNAMED
+        if place in self._told:
+            own, others = self._told[place]
+            label = label if label in own else others
         key = (id(above), label, site)
         branch = self._known.get(key)
         if branch is None:
@@ -123,6 +134,9 @@ class _Tree:
             self._levels[id(branch)] = level
             siblings = self.top if above is None else above.children
             siblings.append(branch)
+            labels = self._labels.setdefault(place, set())
+            labels.add(label)
+            self._many = self._many or len(labels) > _labels.MOST
         return branch
 
 
@@ -180,8 +194,10 @@ def _who(scope: Scope) -> tuple[str, str]:
     for work in running():
         if work.thread is not None and work.ctx._tether_node() is scope:
             said = _where.thread(work.thread, _where.name_of(work.fn))
-            thread, _, at = said.partition(", at ")  # what the task waits for
-            return f"{name}, in {thread}" if name else thread, at
+            if not name:
+                name, _, at = said.partition(", at ")
+            else:  # the task may wait for it, or have left it behind
+                at += f"; {said}"
     return name, at
 
 

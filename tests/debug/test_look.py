@@ -521,6 +521,38 @@ def test_a_thread_of_a_pool_is_of_the_root_it_was_given(
     assert (group.root, group.unlimited) == ("GET /report", 0)
 
 
+def test_a_look_keeps_nothing_of_what_a_thread_lets_go_of(page: debug.Server) -> None:
+    class Large:
+        pass
+
+    began, until, gone = threading.Event(), threading.Event(), threading.Event()
+    kept: list[weakref.ref[Large]] = []
+
+    def work() -> None:
+        large = Large()
+        kept.append(weakref.ref(large))
+        wait_for_two(began, until)
+        del large
+        gone.set()
+        wait_for(until_looked)
+
+    until_looked = threading.Event()
+    thread = threading.Thread(target=work)
+    thread.start()
+    began.wait()
+    page.look()
+    until.set()
+    gone.wait()
+    assert kept[0]() is None
+    until_looked.set()
+    thread.join()
+
+
+def wait_for_two(began: threading.Event, until: threading.Event) -> None:
+    began.set()
+    until.wait()
+
+
 def test_a_thread_is_of_the_root_whose_block_it_is_in(page: debug.Server) -> None:
     began, until = threading.Event(), threading.Event()
 

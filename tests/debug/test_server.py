@@ -275,7 +275,7 @@ def test_a_port_that_is_no_number_is_refused() -> None:
 
 
 def test_a_host_that_is_not_this_machine_is_told_with_its_cure() -> None:
-    with pytest.raises(OSError, match="nosuch.invalid.*give host="):
+    with pytest.raises(OSError, match=r"nosuch\.invalid.*give host="):
         debug.serve(port=0, host="nosuch.invalid", token=TOKEN)
 
 

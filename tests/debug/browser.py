@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from shutil import which
 from typing import Any
@@ -72,9 +72,12 @@ class Tab:
                 clickCount=1,
             )
 
-    async def key(self, text: str) -> None:
+    async def key(self, text: Iterable[str]) -> None:
         for one in text:
-            await self.call("Input.dispatchKeyEvent", type="keyDown", text=one, key=one)
+            text = one if len(one) == 1 else ""  # Escape has none
+            await self.call(
+                "Input.dispatchKeyEvent", type="keyDown", text=text, key=one
+            )
             await self.call("Input.dispatchKeyEvent", type="keyUp", key=one)
 
     async def picture(self) -> bytes:

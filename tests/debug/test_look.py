@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from contextvars import Context as Variables
-from typing import Any
+from dataclasses import asdict
+from types import FunctionType
+from typing import Any, cast
 
 import anyio
 import anyio.to_thread
@@ -427,6 +430,32 @@ def test_a_block_whose_task_has_ended_is_not_running(page: debug.Server) -> None
     assert found.over_count == 0
 
 
+def test_of_what_is_over_the_line_of_its_thread_is_told(
+    page: debug.Server, run: Run
+) -> None:
+    def stubborn(ctx: Context, until: threading.Event) -> None:
+        wait_for(until)
+
+    async def call(until: threading.Event) -> None:
+        with background().with_timeout(0.01, label="thread") as ctx:
+            await to_thread(ctx, stubborn, until)
+
+    async def main() -> list[debug.Overdue]:
+        until = threading.Event()
+        task = asyncio.create_task(call(until))
+        late: list[debug.Overdue] = []
+        while not late:
+            late = [one for one in (await look(page)).overdue if one.label == "thread"]
+        until.set()
+        await asyncio.wait([task])
+        return late
+
+    [late] = run(main)
+    assert "call()" in late.task
+    assert "stubborn()" in late.at
+    assert "threading.py" in late.at
+
+
 def test_a_look_ends_nothing_that_has_not_ended(page: debug.Server) -> None:
     with background().with_timeout(60.0, label="alive") as ctx:
         page.look()
@@ -492,6 +521,38 @@ def test_a_thread_of_a_pool_is_of_the_root_it_was_given(
     assert (group.root, group.unlimited) == ("GET /report", 0)
 
 
+def test_a_look_keeps_nothing_of_what_a_thread_lets_go_of(page: debug.Server) -> None:
+    class Large:
+        pass
+
+    began, until, gone = threading.Event(), threading.Event(), threading.Event()
+    kept: list[weakref.ref[Large]] = []
+
+    def work() -> None:
+        large = Large()
+        kept.append(weakref.ref(large))
+        wait_for_two(began, until)
+        del large
+        gone.set()
+        wait_for(until_looked)
+
+    until_looked = threading.Event()
+    thread = threading.Thread(target=work)
+    thread.start()
+    began.wait()
+    page.look()
+    until.set()
+    gone.wait()
+    assert kept[0]() is None
+    until_looked.set()
+    thread.join()
+
+
+def wait_for_two(began: threading.Event, until: threading.Event) -> None:
+    began.set()
+    until.wait()
+
+
 def test_a_thread_is_of_the_root_whose_block_it_is_in(page: debug.Server) -> None:
     began, until = threading.Event(), threading.Event()
 
@@ -525,6 +586,166 @@ def test_who_waits_for_something_of_its_own_is_not_said_to_share_it(
     [group] = of_root(found, "own")
     assert group.waits.endswith("(one each)")
     assert [one.waiting for one in found.resources if "mine" in one.name] == [1]
+
+
+async def held(label: str, until: asyncio.Event) -> None:
+    with background().with_cancel(label=label):
+        await until.wait()
+
+
+def test_labels_with_ids_are_told_as_one(page: debug.Server, run: Run) -> None:
+    async def main() -> Look:
+        until = asyncio.Event()
+        carts = [held(f"GET /carts/{number}", until) for number in range(1000, 1900)]
+        late = [held("GET /cart", until) for _ in range(100)]
+        return await look_at(page, *carts, *late)
+
+    found = run(main)
+    folded = "GET /carts/1… (900 labels)"
+    counts = {one.root: one.count for one in found.tasks if one.root.startswith("GET")}
+    assert counts == {folded: 900, "GET /cart": 100}
+    branches = {one.label: one.count for one in found.contexts}
+    assert (branches[folded], branches["GET /cart"]) == (900, 100)
+    assert len(json.dumps(asdict(found))) < 100_000
+
+
+def test_a_group_of_many_labels_is_the_same_at_the_next_look(
+    page: debug.Server, run: Run
+) -> None:
+    async def main(first: int) -> Look:
+        until = asyncio.Event()
+        carts = [held(f"GET /carts/{first + n}", until) for n in range(300)]
+        return await look_at(page, *carts)
+
+    def told(found: Look) -> set[str]:
+        return {one.id for one in found.tasks if one.root.startswith("GET /carts/")}
+
+    assert told(run(lambda: main(0))) == told(run(lambda: main(5000)))
+
+
+def test_as_many_labels_as_there_are_routes_are_told_one_by_one(
+    page: debug.Server, run: Run
+) -> None:
+    async def main() -> Look:
+        until = asyncio.Event()
+        return await look_at(page, *[held(f"GET /{n}", until) for n in range(200)])
+
+    roots = {one.root for one in run(main).tasks}
+    assert {f"GET /{n}" for n in range(200)} <= roots
+
+
+def test_of_very_many_groups_and_branches_the_small_are_counted_together(
+    page: debug.Server, run: Run
+) -> None:
+    async def one(until: asyncio.Event) -> None:
+        with background().with_cancel(label="many"):
+            await until.wait()
+
+    def another(number: int) -> Callable[[asyncio.Event], Coroutine[Any, Any, None]]:
+        code = one.__code__.replace(co_firstlineno=1000 + number)
+        made = FunctionType(code, one.__globals__)
+        return cast(Callable[[asyncio.Event], Coroutine[Any, Any, None]], made)
+
+    async def main() -> Look:
+        until = asyncio.Event()
+        return await look_at(page, *[another(number)(until) for number in range(700)])
+
+    found = run(main)
+    assert len(found.tasks) <= 301
+    assert sum(group.count for group in found.tasks) == found.task_count
+    assert any(group.root.endswith(" smaller groups") for group in found.tasks)
+    assert len(found.contexts) <= 501
+    assert sum(branch.count for branch in found.contexts) == found.context_count
+    assert any(branch.label.endswith(" more") for branch in found.contexts)
+
+
+def test_who_waits_for_a_task_of_its_own_is_not_said_to_share_it(
+    page: debug.Server, run: Run
+) -> None:
+    async def child(until: asyncio.Event) -> None:
+        await until.wait()
+
+    async def parent(until: asyncio.Event) -> None:
+        with background().with_cancel(label="parent"):
+            await asyncio.create_task(child(until))
+
+    async def main() -> Look:
+        until = asyncio.Event()
+        return await look_at(page, *[parent(until) for _ in range(50)])
+
+    found = run(main)
+    waits = [one.waits for one in found.tasks if len(one.stack) == 1]
+    assert "task child() (one each)" in waits
+    assert [one.waiting for one in found.resources if one.kind == "Task"] == [1]
+
+
+def test_who_waits_for_a_nameless_thing_of_its_own_is_not_said_to_share_it(
+    page: debug.Server, run: Run
+) -> None:
+    answers: dict[int, asyncio.Event] = {}
+
+    async def ask(number: int) -> None:
+        with background().with_cancel(label="ask"):
+            answers[number] = asyncio.Event()
+            await answers[number].wait()
+
+    async def main() -> Look:
+        return await look_at(page, *[ask(number) for number in range(50)])
+
+    [group] = of_root(run(main), "ask")
+    assert group.waits.startswith("asyncio.Event in ")
+    assert group.waits.endswith("ask() (one each)")
+
+
+def test_of_two_nameless_things_it_is_said_how_many_wait_for_the_one(
+    page: debug.Server, run: Run
+) -> None:
+    pools: list[asyncio.Event] = []
+
+    async def ask(number: int) -> None:
+        with background().with_cancel(label="two"):
+            await pools[number % 2].wait()
+
+    async def main() -> Look:
+        pools[:] = [asyncio.Event(), asyncio.Event()]
+        return await look_at(page, *[ask(number) for number in range(20)])
+
+    found = run(main)
+    [group] = of_root(found, "two")
+    assert group.waits.endswith("(10 of 20 looked at)")
+    named = group.waits.removesuffix(" (10 of 20 looked at)")
+    assert resource(found, named).waiting == 10
+
+
+def test_a_lock_has_one_holder_however_many_tasks_hold_one_like_it(
+    page: debug.Server, run: Run
+) -> None:
+    async def hold(lock: asyncio.Lock) -> None:
+        async with lock:
+            await asyncio.Event().wait()
+
+    async def main() -> list[Look]:
+        locks = [asyncio.Lock() for _ in range(1000)]
+        tasks = [asyncio.create_task(hold(lock)) for lock in locks]
+        await asyncio.sleep(0)
+        looks = []
+        for lock in locks[::50]:
+            waiter = asyncio.create_task(lock.acquire())
+            await asyncio.sleep(0)
+            looks.append(await look(page))
+            waiter.cancel()
+            await asyncio.wait([waiter])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        return looks
+
+    said = set()
+    for found in run(main):
+        [one] = [one for one in found.resources if one.kind == "asyncio.Lock"]
+        said.add((one.holder_count, "not among the first 300" in one.note))
+    assert said <= {(1, False), (0, True)}
+    assert (0, True) in said
 
 
 def test_growth_is_that_between_two_looks(page: debug.Server, run: Run) -> None:
@@ -565,6 +786,22 @@ def test_what_hardly_grows_does_not_stand_above_what_there_is_most_of() -> None:
     compared(few=1, many=40_000, growing=3)
     at += 20.0
     assert compared(few=2, many=39_000, growing=300) == ["growing", "many", "few"]
+
+
+def test_after_a_pause_a_growth_is_not_spread_over_the_pause() -> None:
+    watch = debug._watch.Watch()
+
+    def growth(at: float) -> float | None:
+        found = watch.look()
+        found.growth = None
+        watch._compare(found, at)
+        return found.growth
+
+    at = 1e9
+    growth(at)
+    assert growth(at + 60.0) is not None
+    assert growth(at + 3 * 3600.0) is None
+    assert growth(at + 3 * 3600.0 + 1.0) is not None
 
 
 def test_one_look_is_for_all_who_wait_for_it(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.debug import browser
 from tests.debug.sick import sick
 from tether import debug
+from tether.debug import _loops
+from tether.debug._loops import LoopLook
 
 ROOT = "GET /<img src=x onerror=document.title='owned'>"
 
@@ -56,6 +59,56 @@ def test_a_person_finds_the_lock_and_its_holders(
             assert (
                 await tab.eval("document.querySelector('#pause').ariaPressed") == "true"
             )
+
+    asyncio.run(main())
+
+
+def test_while_somebody_reads_a_row_the_rest_of_the_page_goes_on(
+    page: debug.Server, chromium: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loops: list[LoopLook] = []
+    monkeypatch.setattr(_loops, "look", lambda *_: loops[0])
+
+    async def main() -> None:
+        loops[:] = [LoopLook("MainThread", 0.0, stuck=False, task="", at="")]
+        async with sick(50), browser.opened(chromium, page.url) as tab:
+            await tab.until("document.querySelectorAll('#task-groups summary').length")
+            await tab.click("#task-groups summary")
+            text = "document.querySelector('#task-groups').innerText"
+            async with sick(70, label="GET /later"):
+                loops[:] = [LoopLook("MainThread", 9.0, stuck=True, task="", at="x:1")]
+                await tab.until(
+                    "document.querySelector('#alarm').innerText.includes('is stuck')"
+                )
+                count = "document.querySelector('#tasks').innerText"
+                await tab.until(f"Number({count}) >= 120")
+                resources = "document.querySelector('#resources').innerText"
+                await tab.until(f"{resources}.includes('GET /later')")
+                status = "document.querySelector('#status').innerText"
+                await tab.until(f"{status}.includes('held while you read')")
+                # What is being read stays where it is, until it is let go.
+                assert "GET /later" not in await tab.eval(text)
+                await tab.key(["Escape"])
+                await tab.until(f"{text}.includes('GET /later')")
+
+    asyncio.run(main())
+
+
+def test_no_more_rows_are_drawn_than_somebody_reads(
+    page: debug.Server, chromium: str
+) -> None:
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            for number in range(120):
+                await stack.enter_async_context(sick(1, label=f"GET /route{number}x"))
+            async with browser.opened(chromium, page.url) as tab:
+                rows = "document.querySelectorAll('#task-groups tbody tr').length"
+                await tab.until(f"{rows} == 101")
+                more = "document.querySelector('#task-groups .more').innerText"
+                assert "more" in await tab.eval(more)
+                await tab.key("/")
+                await tab.key("route119x")
+                await tab.until(f"{rows} == 1")
 
     asyncio.run(main())
 

@@ -26,10 +26,11 @@ import pytest
 
 from tests.debug.sick import PREFETCH, sick
 from tether import background, debug
-from tether.debug import _server
+from tether.debug import _server, _sockets
 from tether.debug._sockets import processes
 
 TOKEN = "a token of more than 16 characters"
+posix = pytest.mark.skipif(os.name != "posix", reason="of POSIX")
 
 
 def ask(
@@ -267,6 +268,111 @@ def test_a_port_that_is_none_is_refused() -> None:
             debug.serve(port=port)
 
 
+def test_a_port_that_is_no_number_is_refused() -> None:
+    for port in ("6060", True, 6060.0):
+        with pytest.raises(TypeError, match=f"whole number.*{port}"):
+            debug.serve(port=port)  # type: ignore[arg-type]
+
+
+def test_a_host_that_is_not_this_machine_is_told_with_its_cure() -> None:
+    with pytest.raises(OSError, match=r"nosuch\.invalid.*give host="):
+        debug.serve(port=0, host="nosuch.invalid", token=TOKEN)
+
+
+def test_without_a_folder_for_its_socket_the_port_will_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr(_sockets, "folders", lambda uid: [file / "tether"])
+    with pytest.warns(RuntimeWarning, match="port alone.*path="):
+        page = debug.serve(port=0)
+    with page:
+        assert page.path is None
+        assert ask(page)[0] == 200
+    with pytest.raises(OSError, match="file"):
+        debug.serve(port=None)
+
+
+def test_a_folder_that_is_of_no_use_is_passed_over(runtime: Path) -> None:
+    env = os.environ | {"XDG_RUNTIME_DIR": "/dev/null", "TMPDIR": str(runtime)}
+    script = "from tether import debug; print(debug.serve(port=None).path)"
+    said = subprocess.run(
+        [sys.executable, "-c", script],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.stdout.startswith(str(runtime)), said.stderr
+
+
+@pytest.mark.parametrize("name", ["goroutine", "tasks", "threads"])
+def test_what_somebody_who_knows_go_types_is_text(
+    page: debug.Server, name: str
+) -> None:
+    for debug_ in ("1", "2"):
+        _, headers, body = ask(page, f"/debug/pprof/{name}?debug={debug_}")
+        assert headers["Content-Type"].startswith("text/plain")
+        assert b"\nTASKS\n" in body
+    assert ask(page, f"/debug/pprof/{name}?debug=0")[2].startswith(b"\x1f\x8b")
+    assert ask(page, "/debug/pprof/")[1]["Content-Type"].startswith("text/html")
+
+
+def test_the_threads_of_the_page_are_not_on_it(page: debug.Server) -> None:
+    with socket.create_connection(("127.0.0.1", page.port or 0)):  # one more of them
+        found = json.loads(ask(page, "/debug/tether.json")[2])
+    every = json.dumps(found["threads"])
+    assert "serve_forever" not in every
+    assert "process_request_thread" not in every
+
+
+@posix
+def test_after_the_page_is_closed_its_signal_does_nothing(runtime: Path) -> None:
+    said = told_by("""
+import os, signal, threading
+from tether import _live, debug
+def left():
+    return [one for one in threading.enumerate() if "signal" in one.name]
+for _ in range(2):
+    with debug.serve(port=0, signal=True):
+        thread, = left()
+    thread.join(60)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    print(left(), _live.made)
+debug.on_signal()
+with debug.serve(port=0, signal=True):
+    pass
+print(len(left()), _live.made is not None)
+""")
+    assert said == "[] None\n[] None\n1 True\n"
+
+
+@posix
+def test_a_process_that_can_start_no_more_threads_is_answered(runtime: Path) -> None:
+    said = told_by("""
+import os, resource, socket, threading
+from tether import debug
+page = debug.serve(port=0)
+client = socket.create_connection(("127.0.0.1", page.port))
+client.sendall(b"GET / HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
+client.recv(65536)
+if os.getuid() == 0:
+    os.setuid(54321)  # root has no such limit
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+try:
+    threading.Thread(target=print).start()
+except RuntimeError:
+    pass
+client = socket.create_connection(("127.0.0.1", page.port))
+client.settimeout(60)
+client.sendall(b"GET / HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n")
+print(client.recv(15), flush=True)
+os._exit(0)
+""")
+    assert said.strip() == "b'HTTP/1.0 200 OK'"
+
+
 def test_a_path_that_is_taken_stays_and_is_told(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("precious")
@@ -372,9 +478,6 @@ def told_by(script: str) -> str:
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
-
-
-posix = pytest.mark.skipif(os.name != "posix", reason="of POSIX")
 
 
 @posix

@@ -9,6 +9,7 @@ import socket
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import click
 from rich.console import Console, Group
@@ -16,20 +17,27 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..debug._sockets import folder, processes
+from ..debug._sockets import of, processes
 from ..debug._text import duration, growth, plain
 
 _PATH = "/debug/tether.json"
+_PORT = 6060
+_APART = 1.0  # seconds between two looks, so that there is a growth
 _NOBODY = "no process of this user has a live page: call tether.debug.serve() in it"
+_NO_SOCKET = (
+    "no live page of process {pid} is found: call tether.debug.serve() in it; or name "
+    "its HOST:PORT, or the socket that it was given as path="
+)
+_FOLDERS = tuple(f"{start}{os.sep}" for start in ("", ".", ".."))  # as paths begin
 _MANY = "several processes have a live page, name one: {pids}"
 
 
 @click.command()
-@click.argument("target", required=False, metavar="[HOST:PORT | PID | SOCKET]")
-@click.option("--once", is_flag=True, help="Print one look, and end.")
+@click.argument("target", required=False, metavar="[HOST:PORT | URL | PID | SOCKET]")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one look as JSON, and end."
+    "--once", is_flag=True, help="Print one look, with the growth of a second, and end."
 )
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.2, max=60.0),
@@ -49,10 +57,10 @@ def top(
     target = target or _only()
     console = Console(highlight=False)
     if as_json:
-        click.echo(json.dumps(_ask(target, token)))
+        click.echo(json.dumps(_ask(target, token, _APART)))
         return
     if once:
-        console.print(_screen(_ask(target, token), rows=1000))
+        console.print(_screen(_ask(target, token, _APART), rows=1000))
         return
     try:
         with Live(console=console, screen=True, auto_refresh=False) as live:
@@ -75,18 +83,13 @@ def _only() -> str:
     return str(next(iter(found.values())))
 
 
-def _ask(target: str, token: str | None) -> dict[str, Any]:
+def _ask(target: str, token: str | None, seconds: float = 0.0) -> dict[str, Any]:
+    connection, given = _connection(target)
+    token = token or given
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    connection: http.client.HTTPConnection
-    host, colon, port = target.rpartition(":")
-    if target.isdigit():
-        connection = _Unix(folder() / f"{target}.sock")
-    elif colon and port.isdigit() and os.sep not in target:
-        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=10)
-    else:
-        connection = _Unix(Path(target))
     try:
-        connection.request("GET", _PATH, headers=headers)
+        path = f"{_PATH}?seconds={seconds:g}" if seconds else _PATH
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException) as error:
@@ -100,9 +103,32 @@ def _ask(target: str, token: str | None) -> dict[str, Any]:
     return json.loads(body)  # type: ignore[no-any-return]
 
 
+def _connection(target: str) -> tuple[http.client.HTTPConnection, str | None]:
+    """To the page, and the token that a URL has."""
+    if target.isdigit():
+        path = of(int(target)) if hasattr(socket, "AF_UNIX") else None
+        if path is None:
+            raise click.ClickException(_NO_SOCKET.format(pid=target))
+        return _Unix(path), None
+    if target.startswith("unix:"):
+        return _Unix(Path(target.removeprefix("unix:"))), None
+    url = target if "://" in target else f"http://{target}"
+    if url == target or not (Path(target).exists() or target.startswith(_FOLDERS)):
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port or _PORT
+        except ValueError as error:
+            raise click.UsageError(f"{target} is not a URL: {error}") from None
+        if parts.scheme != "http" or not host:
+            raise click.UsageError(f"{target} is not a URL of http")
+        token = parse_qs(parts.query).get("token", [None])[-1]
+        return http.client.HTTPConnection(host, port, timeout=30), token
+    return _Unix(Path(target)), None
+
+
 class _Unix(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=30)
         self._path = path
 
     def connect(self) -> None:

@@ -8,6 +8,7 @@ A map, in the order in which to read it:
     _loops                    the event loops, whether they still turn
     _model                    what a look finds
     _waits _holders _groups   what tasks wait for, who holds it; grouping
+    _labels                   many labels of one place, told as one
     _contexts                 the open contexts as a tree
     _watch                    one look, compared with an earlier one
     _text _pprof page.html    its faces

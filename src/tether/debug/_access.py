@@ -43,12 +43,17 @@ def refused(
         bearer = headers.get("Authorization") or ""
         got = bearer.removeprefix("Bearer ") if bearer else given or ""
         if not hmac.compare_digest(got.encode(), token.encode()):
-            return 401, "the token is missing or wrong: Authorization: Bearer TOKEN"
+            return 401, (
+                "the token is missing or wrong: Authorization: Bearer TOKEN, or ?token="
+            )
         return None
     host = headers.get("Host") or ""
     name, _, behind = host.rpartition(":")
     if not behind.isdigit():
         name, behind = host, str(port)
     if not is_loopback(name.strip("[]")):
-        return 403, f"this page is for this machine only, not for {host!r}"
+        return 403, (
+            f"this page is for this machine only, not for {host!r}: ask for 127.0.0.1, "
+            "as by kubectl port-forward, or have it served with a token="
+        )
     return None

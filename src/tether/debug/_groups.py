@@ -16,107 +16,189 @@ from types import CodeType, FrameType
 from .. import _threads
 from .._to_thread import running
 from ..wire import REQUEST_ID
-from . import _roots, _waits
+from . import _labels, _roots, _waits
 from ._chain import Task, codes
 from ._holders import Found
 from ._model import Group, Line
 from ._roots import Root
+from ._waits import Wait
 
+GROUPS = 300  # that are told one by one; the others are counted together
 MEMBERS = 20  # whose lines and waits are looked at
 NAMES = 3
+OURS = "tether-debug"  # so the threads of the page are named, which are left out
 
 
 def of_tasks(tasks: Iterable[Task], found: Found) -> tuple[list[Group], list[Members]]:
     """The groups of tasks, the largest first, and who is in each."""
-    by: dict[tuple[object, ...], Members] = {}
+    by: dict[tuple[int, ...], Kin] = {}
     for task in tasks:
         root = _roots.of_task(task)
         chain = codes(task)
         # By identity: the hash of a code object goes through all of its instructions.
-        key = (root.label, *map(id, chain))
-        members = by.get(key)
+        key = (*map(id, chain),)
+        kin = by.get(key)
+        if kin is None:
+            kin = by[key] = Kin(chain)
+        kin.add(task, root)
+    every = [members for kin in by.values() for members in kin.groups()]
+    every.sort(key=lambda one: -len(one.tasks))
+    groups = [one.group(found) for one in every[:GROUPS]]
+    if len(every) > GROUPS:
+        groups.append(_together(every[GROUPS:]))
+    return groups, every
+
+
+class Kin:
+    """The tasks in the same functions, by the label of their root."""
+
+    def __init__(self, chain: list[CodeType]) -> None:
+        self._chain = chain
+        self._by: dict[str, Members] = {}
+        # Of further labels, without an object for each: so many would set off a full
+        # garbage collection, and that is a stop of the whole program.
+        self._more: list[Task] = []
+        self._counts: Counter[str] = Counter()
+
+    def add(self, task: Task, root: Root) -> None:
+        """Count one in."""
+        label = root.label
+        members = self._by.get(label)
         if members is None:
-            members = by[key] = Members(root.label, chain)
+            if len(self._by) == _labels.MOST:
+                self._more.append(task)
+                self._counts[label] += 1
+                return
+            members = self._by[label] = Members(label, self._chain)
         members.add(task, root)
-    every = sorted(by.values(), key=lambda one: -len(one.tasks))
-    return [one.group(found) for one in every], every
+
+    def groups(self) -> list[Members]:
+        """Those of each label; the small ones as one, if there are too many labels."""
+        if not self._more:
+            return [*self._by.values()]
+        counts = self._counts
+        tasks = self._more
+        for label, members in self._by.items():
+            counts[label] += len(members.tasks)
+            tasks += members.tasks
+        told = _labels.told(counts)
+        by = {label: Members(label, self._chain) for label in told}
+        others = _labels.folded(counts.keys() - told)
+        rest = Members(others, self._chain, ident="…")  # the same at the next look
+        for task in tasks:
+            root = _roots.of_task(task)
+            by.get(root.label, rest).add(task, root)
+        return [one for one in (rest, *by.values()) if one.tasks]
 
 
 class Members:
     """The tasks of one group."""
 
-    def __init__(self, label: str, chain: list[CodeType]) -> None:
+    def __init__(self, label: str, chain: list[CodeType], ident: str = "") -> None:
         self.tasks: list[Task] = []
         self.waits: set[int] = set()
         self._label = label
+        self._ident = ident or label
         self._chain = chain
         self._oldest: Root | None = None
-        self._unlimited = self._expired = 0
-        self._remaining: float | None = None
+        self.unlimited = self.expired = 0
+        self.remaining: float | None = None
 
     def add(self, task: Task, root: Root) -> None:
         """Count one in."""
         self.tasks.append(task)
         left = root.remaining
         if left is None:
-            self._unlimited += 1
+            self.unlimited += 1
         else:
-            self._expired += left <= 0.0
-            if self._remaining is None or left < self._remaining:
-                self._remaining = left
+            self.expired += left <= 0.0
+            if self.remaining is None or left < self.remaining:
+                self.remaining = left
         oldest = self._oldest
         if root.age is not None and (
             oldest is None or oldest.age is None or root.age > oldest.age
         ):
             self._oldest = root
 
+    @property
+    def age(self) -> float | None:
+        """Seconds, of the root of the oldest."""
+        return None if self._oldest is None else self._oldest.age
+
     def group(self, found: Found) -> Group:
         """What is said of them."""
         some = self.tasks[:MEMBERS]
         stacks: Counter[tuple[tuple[CodeType, int], ...]] = Counter()
-        what: Counter[str] = Counter()
-        things: dict[str, dict[int, object]] = {}
-        shares: Counter[int] = Counter()
+        looked: list[Wait] = []
         for task in some:
             wait, frames = _waits.of_task(task)
             stacks[tuple((one.f_code, one.f_lineno) for one in frames)] += 1
-            what[wait.what] += 1
-            if wait.thing is not None:
-                things.setdefault(wait.what, {})[id(wait.thing)] = wait.thing
-                shares[id(wait.thing)] += 1
-                self.waits.add(id(wait.thing))
+            looked.append(wait)
         [(stack, _)] = stacks.most_common(1)
-        [(waits, times)] = what.most_common(1)
-        resource = ""
-        if waits in things:
-            most = max(things[waits].values(), key=lambda one: shares[id(one)])
-            share = shares[id(most)]
-            own = share == 1 < len(things[waits])
-            waiting = 1 if own else round(len(self.tasks) * share / len(some))
-            resource = found.add(most, waits, waiting)
-            if own:
-                waits += " (one each)"
-        if len(what) > 1:
-            waits += f" ({times} of {len(some)} looked at)"
+        waits, resource = self._waits_for(looked, found)
         oldest = self._oldest
         ctx = None if oldest is None else oldest.ctx
         request_id = None if ctx is None else ctx.value(REQUEST_ID)
         return Group(
-            id=_id(self._label, (one.co_qualname for one in self._chain)),
+            id=_id(self._ident, (one.co_qualname for one in self._chain)),
             kind="task",
             root=self._label,
             count=len(self.tasks),
             stack=[_line(code, line) for code, line in stack],
             looked=len(some),
-            oldest=None if oldest is None else oldest.age,
-            unlimited=self._unlimited,
-            expired=self._expired,
-            remaining=self._remaining,
+            oldest=self.age,
+            unlimited=self.unlimited,
+            expired=self.expired,
+            remaining=self.remaining,
             waits=waits,
             resource=resource,
             request_id=request_id or "",
             names=[task.get_name() for task in some[:NAMES]],
         )
+
+    def _waits_for(self, looked: list[Wait], found: Found) -> tuple[str, str]:
+        """What most of them wait for, in words, and the id of it, or ""."""
+        self.waits.update(id(one.thing) for one in looked if one.thing is not None)
+        [(kind, times)] = Counter(one.kind for one in looked).most_common(1)
+        alike = [one for one in looked if one.kind == kind]
+        shares = Counter(id(one.thing) for one in alike)
+        own = 2 * sum(share == 1 for share in shares.values()) > len(alike) > 1
+        resource = ""
+        if own:
+            said = f"{kind} (one each)"
+            wait, waiting = alike[0], 1
+        else:
+            [(thing, times)] = shares.most_common(1)
+            wait = next(one for one in alike if id(one.thing) == thing)
+            said = wait.what
+            waiting = round(len(self.tasks) * times / len(looked))
+        if wait.thing is not None:
+            resource = found.add(wait.thing, wait.what, waiting)
+        if times < len(looked):
+            said += f" ({times} of {len(looked)} looked at)"
+        return said, resource
+
+
+def _together(groups: list[Members]) -> Group:
+    """One group for all that are too small to be told."""
+    left = [one.remaining for one in groups if one.remaining is not None]
+    ages = [one.age for one in groups if one.age is not None]
+    return Group(
+        id=_id("…", ()),
+        kind="task",
+        root=f"… {len(groups):,} smaller groups",
+        count=sum(len(one.tasks) for one in groups),
+        stack=[],
+        looked=0,
+        oldest=max(ages, default=None),
+        unlimited=sum(one.unlimited for one in groups),
+        expired=sum(one.expired for one in groups),
+        remaining=min(left, default=None),
+        waits="",
+        resource="",
+        request_id="",
+        names=[],
+    )
 
 
 def of_threads(found: Found) -> list[Group]:
@@ -128,8 +210,8 @@ def of_threads(found: Found) -> list[Group]:
     idle = _threads.idle()
     groups: dict[str, Group] = {}
     for ident, frame in sys._current_frames().items():
-        if ident == threading.get_ident():
-            continue  # the one that looks
+        if ident == threading.get_ident() or names.get(ident, "").startswith(OURS):
+            continue
         ctx = works.get(ident) or _roots.of_thread(frame)
         root = None if ctx is None else _roots.of_context(ctx)
         label = _roots.NOBODY if root is None else root.label

@@ -18,13 +18,14 @@ from . import _blocks
 from ._chain import Task, frames, links
 from ._model import Holder, Resource
 from ._roots import of_task
-from ._waits import is_held, kind_of, owners, state, task_name, waits_for
+from ._waits import is_held, kind_of, owners, places, state, task_name, waits_for
 
 MEMBERS = 300  # of each group; the holders of a large group are counted up from these
 SHOWN = 20
 _NOT_SEEN = (
-    "Whoever holds it is not seen: taken without a block, by a thread, or given away."
+    "Whoever holds it is not seen: taken without a block, by a thread, or given away"
 )
+_NOT_LOOKED_AT = f", or not among the first {MEMBERS} tasks of a larger group"
 
 
 class Found:
@@ -52,9 +53,12 @@ class Found:
         """
         held = {key for key, (thing, _) in self._things.items() if is_held(thing)}
         holders: dict[int, list[tuple[Task, float]]] = {key: [] for key in held}
+        not_seen = _NOT_SEEN
         if held:
             for tasks, waits in groups:
                 some = tasks[:MEMBERS]
+                if len(some) < len(tasks):
+                    not_seen = _NOT_SEEN + _NOT_LOOKED_AT
                 weight = len(tasks) / max(1, len(some))
                 wanted = held - waits if sys.version_info >= (3, 14) else held
                 for task in some:
@@ -63,10 +67,11 @@ class Found:
         for key, (thing, one) in self._things.items():
             if key in held:
                 who = holders[key]
-                one.holder_count = round(sum(weight for _, weight in who))
+                counted = round(sum(weight for _, weight in who))
+                one.holder_count = min(counted, places(thing))
                 one.holders = _named([task for task, _ in who])
                 if not who and not state(thing).startswith("free"):
-                    one.note = _NOT_SEEN
+                    one.note = f"{not_seen}."
             else:
                 tasks = owners(thing)
                 one.holder_count = len(tasks)

@@ -126,6 +126,7 @@ class Look:
     """Seconds that this look took."""
     task_count: int
     thread_count: int
+    """Without those of the page."""
     context_count: int
     over_count: int
     tasks: list[Group]

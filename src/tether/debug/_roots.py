@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextvars import Context as Variables
 from functools import partial
 from types import BuiltinMethodType, FrameType
@@ -25,6 +26,8 @@ _ABOUT_ALL = (
     *("asyncio.runners", "asyncio.base_events"),
     *("tether._timers", "tether.debug"),
 )
+_HAND_OVER = {"anyio", "concurrent", "tether"}  # whose threads work for a context
+_NAMES = ("ctx", "context", "scope", "budget")  # parts of those of variables
 
 
 class Root(NamedTuple):
@@ -54,12 +57,26 @@ def of_thread(frame: FrameType | None) -> Context | None:
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).startswith(_ABOUT_ALL):
             return None
-        for value in [*frame.f_locals.values()]:
+        for value in [*frame.f_locals.values()] if _may_have_one(frame) else []:
             ctx = _handed(value)
             if ctx is not None:
                 return ctx
         frame = frame.f_back
     return None
+
+
+def _may_have_one(frame: FrameType) -> bool:
+    """Whether to read the variables of a function.
+
+    Until Python 3.13 that leaves a copy with it, which keeps alive what it lets go of:
+    there, only where the names of variables promise a context.
+    """
+    if sys.version_info >= (3, 13):
+        return True
+    home = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    code = frame.f_code
+    names = code.co_varnames + code.co_cellvars + code.co_freevars
+    return home in _HAND_OVER or any(part in name for name in names for part in _NAMES)
 
 
 def _handed(value: Any) -> Context | None:

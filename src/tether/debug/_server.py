@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import traceback
+import warnings
 from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
@@ -22,6 +23,7 @@ from typing import Any, Self, TypeAlias, final
 from urllib.parse import parse_qs, urlsplit
 
 from . import _access, _signal, _sockets
+from ._groups import OURS
 from ._model import Look
 from ._pprof import profile
 from ._text import text
@@ -34,13 +36,22 @@ _TWICE = (
     "the live page of this process is at {url} already: close() that one first, or "
     "use it"
 )
-_NO_PORT = "a port= is from 0 to 65535, or None: {port!r}"
+_NO_PORT = "a port= is a whole number from 0 to 65535, or None: {port!r}"
+_NO_HOST = (
+    "the live page cannot listen on {host}: {why}; give host= a name or an address of "
+    "this machine"
+)
+_NO_SOCKET = (
+    "the live page is at its port alone, `tether top` does not find it without: {why}; "
+    "give path= a place for its socket"
+)
 _TAKEN = (
     "the live page cannot listen on {host}:{port}: {why}; give another port=, or 0 for "
     "any that is free"
 )
 
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_NOWHERE = {errno.EADDRNOTAVAIL}
 _PAUSE = 0.1  # seconds: who cannot be accepted stays in the queue, and would be a spin
 
 _lock = threading.Lock()
@@ -61,11 +72,12 @@ def serve(
     unix socket for `tether top`: at `path`, by default in a folder of this user's.
     Threads of its own answer, also while an event loop is stuck. Contexts that are
     older than the call are on it as well. With `signal=True`, SIGUSR2 writes the same
-    as text, see `on_signal`.
+    as text until the page is closed, and then does nothing; see `on_signal`.
 
     Whoever is not on this machine needs the `token`, 16 characters or more: without
     one, a `host` that others can reach is refused (`ValueError`). `RuntimeError` if the
-    page is open already, `OSError` if the port or the path is taken.
+    page is open already, `OSError` if the port or the path is taken. If only the folder
+    for the socket cannot be used, a `RuntimeWarning` says so, and the port does.
 
         >>> from tether import debug
         >>> with debug.serve(port=0) as page:
@@ -74,16 +86,18 @@ def serve(
     """
     global _current
     _access.check(host, token)
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int)):
+        raise TypeError(_NO_PORT.format(port=port))
     if port is not None and not 0 <= port < 65536:
         raise ValueError(_NO_PORT.format(port=port))
     note_loop()
     with _lock:
         if _current is not None and _current.pid == os.getpid():
             raise RuntimeError(_TWICE.format(url=_current.url))
-        _current = Server(port, host, token, path)
+        page = _current = Server(port, host, token, path)
     if signal:
-        _signal.on_signal()
-    return _current
+        page._signals = _signal.answer()
+    return page
 
 
 @final
@@ -100,8 +114,9 @@ class Server:
         self.pid = os.getpid()
         """Of the process: in a forked child there is no page."""
         self.path: Path | None = None
-        """The unix socket; None where there are none."""
+        """The unix socket; None where there are none, or no folder could be used."""
         self._watch = Watch()
+        self._signals = False  # whether it has them answered
         self._servers: list[_HTTP] = []
         self._host = host
         self._watch.open()
@@ -110,9 +125,7 @@ class Server:
             if port is not None:
                 self._servers.append(_listen(host, port, self._watch, token))
             if hasattr(socket, "AF_UNIX"):
-                self.path = Path(path) if path is not None else _sockets.mine()
-                sock = _sockets.bind(self.path)
-                self._servers.append(_HTTP(sock, self._watch, None, local=True))
+                self._listen_on_socket(path)
         except BaseException:
             for server in self._servers:
                 server.server_close()
@@ -120,8 +133,23 @@ class Server:
             raise
         for server in self._servers:
             threading.Thread(
-                target=server.serve_forever, name="tether-debug", daemon=True
+                target=server.serve_forever, name=OURS, daemon=True
             ).start()
+
+    def _listen_on_socket(self, path: str | os.PathLike[str] | None) -> None:
+        """On the socket. A port alone will do, if no folder was asked for."""
+        try:
+            if path is not None:
+                self.path = Path(path)
+                sock = _sockets.bind(self.path)
+            else:
+                self.path, sock = _sockets.listen()
+        except OSError as error:
+            if path is not None or not self._servers:
+                raise
+            warnings.warn(_NO_SOCKET.format(why=error), RuntimeWarning, stacklevel=4)
+        else:
+            self._servers.append(_HTTP(sock, self._watch, None, local=True))
 
     @property
     def port(self) -> int | None:
@@ -156,6 +184,8 @@ class Server:
             if self.pid == os.getpid():
                 server.shutdown()
             server.server_close()
+        if self._signals:
+            _signal.ignore()
         self._watch.close()
         if self.path is not None and self.pid == os.getpid():
             self.path.unlink(missing_ok=True)
@@ -182,7 +212,9 @@ def _listen(host: str, port: int, watch: Watch, token: str | None) -> _HTTP:
         sock.listen(16)
     except OSError as error:
         sock.close()
-        said = _TAKEN.format(host=host, port=port, why=error.strerror or error)
+        nowhere = isinstance(error, socket.gaierror) or error.errno in _NOWHERE
+        text = _NO_HOST if nowhere else _TAKEN
+        said = text.format(host=host, port=port, why=error.strerror or error)
         raise OSError(error.errno, said) from None
     except BaseException:
         sock.close()
@@ -230,6 +262,19 @@ class _HTTP(ThreadingHTTPServer):
             sock, address = self.socket.accept()
         return sock, address or ("local", 0)
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own; in this one, in a process that can start no more."""
+        serve = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name=OURS,
+            daemon=True,
+        )
+        try:
+            serve.start()
+        except RuntimeError:
+            self.process_request_thread(request, client_address)
+
     def close_request(self, request: Any) -> None:
         super().close_request(request)
         if not self.closing.is_set():
@@ -274,14 +319,18 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(refused, tuple):
             self._answer(refused[0], "text/plain", refused[1] + "\n")
             return
-        face = _FACES.get(parts.path.rstrip("/"))
+        path = parts.path.rstrip("/")
+        face = _FACES.get(path)
         if face is None:
-            paths = "\n".join(path or "/" for path in _FACES)
+            paths = "\n".join(one or "/" for one in _FACES)
             self._answer(404, "text/plain", f"there is no {parts.path}, but\n{paths}\n")
             return
-        if parts.path.rstrip("/") in {"", "/debug/tether"} and "debug" not in asked:
-            self._answer(200, "text/html", _page())
-            return
+        if path in _PAGES:
+            if "debug" not in asked:
+                self._answer(200, "text/html", _page())
+                return
+        elif asked.get("debug", "0") != "0" and face in {_tasks, _threads}:
+            face = _text  # as Go's ?debug=1
         seconds = asked.get("seconds", "0")
         try:
             wait = float(seconds)
@@ -345,10 +394,12 @@ _FACES = {
     "/debug/tether": _text,
     "/debug/tether.txt": _text,
     "/debug/tether.json": _json,
+    "/debug/pprof": _text,
     "/debug/pprof/goroutine": _tasks,
     "/debug/pprof/tasks": _tasks,
     "/debug/pprof/threads": _threads,
 }
+_PAGES = {"", "/debug/tether", "/debug/pprof"}  # for a browser
 
 
 @cache  # as opening it may need what the process has used up

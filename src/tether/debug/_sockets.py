@@ -5,6 +5,7 @@ In a folder of the user's own that nobody else may enter.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -19,25 +20,53 @@ _TAKEN = (
 _NAME = re.compile(r"(\d+)\.sock")
 
 
-def folder() -> Path:
-    """The folder of this user; made if need be. `OSError` if it is somebody else's."""
+def folders(uid: int) -> list[Path]:
+    """Where a process of this user can have its socket: the first that it can use.
+
+    All are looked into, as who looks and who is looked at often differ in their
+    environment: a service has none of that of a login.
+    """
     base = os.environ.get("XDG_RUNTIME_DIR")
-    uid = os.getuid()
-    path = (
-        Path(base, "tether") if base else Path(tempfile.gettempdir(), f"tether-{uid}")
-    )
+    own = [Path(base, "tether")] if base and uid == os.getuid() else []
+    temporary = [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
+    found = [
+        *own,
+        *(one / f"tether-{uid}" for one in temporary),
+        Path(f"/run/user/{uid}/tether"),
+    ]
+    return [*dict.fromkeys(found)]
+
+
+def listen() -> tuple[Path, socket.socket]:
+    """That of this process, in the first folder it can use; `OSError` if in none."""
+    failed: OSError | None = None
+    for path in folders(os.getuid()):
+        try:
+            _make(path)
+            mine = path / f"{os.getpid()}.sock"
+            return mine, bind(mine)
+        except OSError as error:
+            failed = failed or error
+    assert failed is not None
+    raise failed
+
+
+def _make(path: Path) -> None:
+    """A folder of this user; `OSError` if it is somebody else's."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
-        raise PermissionError(f"{path} is not a folder of this user")
-    if stat.S_IMODE(found.st_mode) != 0o700:
+    if not _is_of(path, os.getuid()):
+        raise PermissionError(errno.EPERM, f"{path} is not a folder of this user")
+    if stat.S_IMODE(path.lstat().st_mode) != 0o700:
         path.chmod(0o700)
-    return path
 
 
-def mine() -> Path:
-    """That of this process."""
-    return folder() / f"{os.getpid()}.sock"
+def _is_of(path: Path, uid: int) -> bool:
+    """Whether it is a folder of this user: others may put theirs in a common place."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == uid
 
 
 def bind(path: Path) -> socket.socket:
@@ -63,15 +92,31 @@ def bind(path: Path) -> socket.socket:
 def processes() -> dict[int, Path]:
     """The processes that can be looked at. What those that are gone left is removed."""
     found: dict[int, Path] = {}
-    for path in sorted(folder().iterdir()):
-        match = _NAME.fullmatch(path.name)
-        if match is None:
-            continue
-        if _answers(path):
-            found[int(match[1])] = path
-        else:
-            path.unlink(missing_ok=True)
+    uid = os.getuid()
+    for folder in folders(uid):
+        for path in sorted(folder.iterdir()) if _is_of(folder, uid) else []:
+            match = _NAME.fullmatch(path.name)
+            if match is None:
+                continue
+            if _answers(path):
+                found.setdefault(int(match[1]), path)
+            else:
+                path.unlink(missing_ok=True)
     return found
+
+
+def of(pid: int) -> Path | None:
+    """The socket of a process, also of another user's for root; None: it has none."""
+    try:
+        uid = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        uid = os.getuid()
+    for one in dict.fromkeys((os.getuid(), uid)):
+        for folder in folders(one):
+            path = folder / f"{pid}.sock"
+            if _is_of(folder, one) and path.is_socket():
+                return path
+    return None
 
 
 def _answers(path: Path) -> bool:

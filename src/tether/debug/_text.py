@@ -124,8 +124,9 @@ def _branches(branches: list[Branch]) -> Iterator[str]:
         left = branch.remaining
         limit = "" if left is None else f", {duration(left)} left"
         over = f", {branch.over:,} over" if branch.over else ""
+        site = f", made at {branch.site}" if branch.site else ""
         yield (
-            f"{'  ' * depth}{branch.count:,} {branch.label}, made at {branch.site}, "
+            f"{'  ' * depth}{branch.count:,} {branch.label}{site}, "
             f"oldest {duration(branch.oldest)}{limit}{over}"
         )
         todo += [(child, depth + 1) for child in reversed(branch.children)]

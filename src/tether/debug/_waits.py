@@ -7,6 +7,7 @@ to wait for, or the task that is awaited.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from types import FrameType
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ _OTHERS = (
 )
 # What calls a piece of work: it is the piece that waits, and not for its crew.
 _CALLERS = {_piece._work.__code__, _piece._work_async.__code__}
+_WRAPPERS = {"anyio", "asyncio", "tether"}  # who waits there says nothing
 DEPTH = 12  # how far out from the innermost frame such a thing is looked for
 
 
@@ -39,6 +41,8 @@ class Wait(NamedTuple):
     what: str
     thing: object | None
     """The lock or group itself, if it is one."""
+    kind: str
+    """The same of all who wait for such a one, each for its own, and at each look."""
 
 
 def of_task(task: Task) -> tuple[Wait, list[FrameType]]:
@@ -47,18 +51,21 @@ def of_task(task: Task) -> tuple[Wait, list[FrameType]]:
     thing, outside = _thing(chain)
     waiter = innermost(task)
     if thing is not None:
-        return Wait(_titled(thing, outside), thing), chain
+        return _wait(thing, outside), chain
     if isinstance(waiter, asyncio.Task):
-        return Wait(f"task {waiter.get_name()}", waiter), chain
+        name, kind = waiter.get_name(), f"task {runs(waiter)}"
+        return Wait(f"task {name}", waiter, kind), chain
     children = getattr(waiter, "_children", None)
     if children is not None:
         left = sum(not child.done() for child in children)
-        return Wait(f"gather: {left} of {len(children)} to end", None), chain
-    if not chain:
-        return Wait("its first step", None), chain
-    if waiter is None:
-        return Wait("nothing: it is ready to run, or runs", None), chain
-    return Wait(_called(chain), None), chain
+        said = f"gather: {left} of {len(children)} to end"
+    elif not chain:
+        said = "its first step"
+    elif waiter is None:
+        said = "nothing: it is ready to run, or runs"
+    else:
+        said = _called(chain)
+    return Wait(said, None, said), chain
 
 
 def of_thread(frame: FrameType | None) -> tuple[Wait, list[FrameType]]:
@@ -70,14 +77,14 @@ def of_thread(frame: FrameType | None) -> tuple[Wait, list[FrameType]]:
     chain.reverse()
     thing, outside = _thing(chain)
     if thing is not None:
-        return Wait(_titled(thing, outside), thing), chain
-    return Wait("", None), chain
+        return _wait(thing, outside), chain
+    return Wait("", None, ""), chain
 
 
 def waits_for(chain: list[FrameType]) -> str:
     """What the frames of a task wait for, of one that has some."""
     thing, outside = _thing(chain)
-    return _called(chain) if thing is None else _titled(thing, outside)
+    return _called(chain) if thing is None else _wait(thing, outside).what
 
 
 def _called(chain: list[FrameType]) -> str:
@@ -126,6 +133,15 @@ def is_held(thing: object) -> bool:
     return isinstance(thing, _LOCKS)
 
 
+def places(thing: object) -> int:
+    """How many can hold it at most, as far as it says."""
+    if isinstance(thing, Semaphore):
+        return thing._size
+    if isinstance(thing, asyncio.Semaphore):
+        return int(getattr(thing, "_bound_value", sys.maxsize))
+    return 1
+
+
 def owners(thing: object) -> list[Task]:
     """The tasks that a group or an awaited task waits for."""
     if isinstance(thing, asyncio.Task):
@@ -172,8 +188,17 @@ def _self(frame: FrameType) -> object:
     return frame.f_locals.get(names[0])
 
 
-def _titled(thing: object, outside: list[FrameType]) -> str:
-    return f"{_kind(thing)} {_name(thing, outside)}".strip()
+def _wait(thing: object, outside: list[FrameType]) -> Wait:
+    """By what the program calls it, or by its address and who waits for such a one."""
+    kind, name = _kind(thing), _name(thing, outside)
+    if name:
+        said = f"{kind} {name}"
+        return Wait(said, thing, said)
+    for frame in reversed(outside):
+        if _home(frame) not in _WRAPPERS:
+            kind += f" in {frame.f_code.co_qualname}()"
+            break
+    return Wait(f"{kind} at {id(thing):#x}", thing, kind)
 
 
 def _name(thing: object, outside: list[FrameType]) -> str:
@@ -184,7 +209,7 @@ def _name(thing: object, outside: list[FrameType]) -> str:
         found = _local(thing, frame) or _global(thing, frame)
         if found:
             return found
-    return f"at {id(thing):#x}"
+    return ""
 
 
 def _local(thing: object, frame: FrameType) -> str:

@@ -22,6 +22,7 @@ from ._loops import Beats
 from ._model import Group, Look
 
 WINDOW = 30.0  # seconds: growth is that since the oldest look in it
+LONGEST = 120.0  # seconds: with a look before that one no growth is worked out
 NOTED = 1.0  # a second: less is not called growth
 APART = 0.2  # seconds, the least between two looks of which a growth is worked out
 
@@ -97,8 +98,10 @@ class Watch:
         groups = [*look.tasks, *look.threads]
         counts = {_key(group): group.count for group in groups}
         before = self._before
-        while before and now - before[0][0] > WINDOW and len(before) > 1:
+        while len(before) > 1 and now - before[0][0] > WINDOW:
             before.popleft()
+        if before and now - before[0][0] > LONGEST:
+            before.clear()  # in between it may have been anything
         if before and now - before[0][0] >= APART:
             then, were, total = before[0]
             for group in groups:

@@ -127,7 +127,7 @@ class _Runs:
                 return [self._refused(NO_PYTEST_TEST.format(self._item.name))]
             if not (self._is_async or self._takes_ctx):
                 return [self._refused(NO_CTX.format(self._item.name))]
-            why = ""
+            why, only = "", None
             try:
                 only = None if at is None else parse(at)
                 self._limit = limit_(limit)

@@ -115,8 +115,12 @@ def callers(frame: FrameType | None) -> tuple[str, ...]:
 
 def is_ours(frame: FrameType) -> bool:
     """Whether it is a line of tether, and not of what runs the operation."""
-    name = _module(frame)
-    return name.startswith("tether.") and not name.startswith(OWN)
+    return is_tethers(frame) and not _module(frame).startswith(OWN)
+
+
+def is_tethers(frame: FrameType) -> bool:
+    """Whether it is a line of tether, or of what runs the operation."""
+    return _module(frame).startswith("tether.")
 
 
 def _module(frame: FrameType) -> str:

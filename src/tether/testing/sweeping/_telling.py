@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 from _thread import allocate_lock, get_ident
 from collections.abc import Callable
 from typing import Any, Self, final
@@ -18,7 +19,7 @@ from typing import Any, Self, final
 from ..._context import Context
 from ..._scope import Scope
 from ..._tree import End
-from ._places import callers
+from ._places import callers, is_tethers
 from ._trace import Kind, Trace
 
 MANY = 10_000  # times that it is told of its end, and does not end
@@ -49,30 +50,34 @@ class Telling:
         self._thread = thread
         self._given_up = given_up
         self._times = 0
+        self._told: BaseException | None = None  # the last one in that thread
 
     def __enter__(self) -> Self:
         self._raise: Any = Context._tether_raise
 
         def tell(ctx: Context, end: End) -> None:
-            if self.count(end):
+            if not self.count():
+                return
+            try:
                 self._raise(ctx, end)
+            except BaseException as exc:
+                self._note(exc, end)
+                raise
 
         Context._tether_raise = tell  # type: ignore[method-assign, assignment]
         return self
 
     def __exit__(self, *_: object) -> None:
         Context._tether_raise = self._raise  # type: ignore[method-assign]
+        self._see()
 
-    def count(self, end: End) -> bool:
+    def count(self) -> bool:
         """Whether to raise this end; raises if the operation is given up."""
         trace, scope = self._trace, self._scope
         if scope._end is None:
             return True  # of another context: it is not over yet
         self._times += 1
-        mine = self._thread is not None and self._thread.ident == get_ident()
         if self._times <= MANY:
-            if mine and end is scope._ended():
-                trace.ignored = True  # unless it ends by it
             return True
         if not trace.unending:
             lines = "".join(
@@ -86,8 +91,29 @@ class Telling:
                 self._given_up()
         if self._times <= MANY + CAUGHT:
             raise GivenUp
-        if mine:
+        if self._is_its_thread():
             forever = allocate_lock()
             forever.acquire()
             forever.acquire()
         return self._thread is not None
+
+    def _note(self, error: BaseException, end: End) -> None:
+        """A plain function is told of its end; whether it hears is seen afterwards."""
+        if self._is_its_thread() and end is self._scope._ended():
+            self._see()
+            self._told = error
+
+    def _see(self) -> None:
+        """Write down if the last one has come to a line that is not tether's.
+
+        What catches it there, and finishes, ignores it. What tether catches itself, as
+        the answer was there before the end, the operation has not been told.
+        """
+        error, self._told = self._told, None
+        if error is not None:
+            lines = traceback.walk_tb(error.__traceback__)
+            if any(not is_tethers(frame) for frame, _ in lines):
+                self._trace.ignored = True
+
+    def _is_its_thread(self) -> bool:
+        return self._thread is not None and self._thread.ident == get_ident()

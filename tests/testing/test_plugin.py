@@ -461,6 +461,127 @@ def test_a_sweep_that_cannot_be_is_an_error_of_its_test_alone(suite: Suite) -> N
     )
 
 
+def test_a_swept_test_that_is_expected_to_fail_may(suite: Suite) -> None:
+    source = """
+    @pytest.mark.tether_sweep
+    @pytest.mark.xfail(reason="swallows it")
+    async def test_known():
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            pass
+
+    @pytest.mark.tether_sweep
+    @pytest.mark.xfail(strict=True)
+    async def test_known_well():
+        try:
+            await asyncio.sleep(0.001)
+        except asyncio.CancelledError:
+            pass
+
+    @pytest.mark.tether_sweep
+    @pytest.mark.xfail(strict=True)
+    async def test_fails_by_itself():
+        await asyncio.sleep(0.001)
+        assert False
+
+    @pytest.mark.tether_sweep
+    @pytest.mark.xfail
+    async def test_is_right():
+        await asyncio.sleep(0.001)
+
+    @pytest.mark.tether_sweep
+    @pytest.mark.xfail(strict=True)
+    async def test_is_right_after_all():
+        await asyncio.sleep(0.001)
+
+    @pytest.mark.tether_sweep
+    @pytest.mark.xfail(run=False)
+    async def test_must_not_run(ctx):
+        KEPT.append("run")
+
+    def test_it_did_not():
+        assert not KEPT
+    """
+    result = suite(source, *PLUGINS["pytest-asyncio"])
+    result.assert_outcomes(passed=1, failed=1, xfailed=4, xpassed=1)
+    result.stdout.fnmatch_lines(["*[[]XPASS(strict)[]]*"])
+
+
+def test_a_swept_test_that_simply_fails_shows_where(suite: Suite) -> None:
+    source = """
+    def price(name):
+        return {"apple": 1}[name]
+
+    @pytest.mark.tether_sweep
+    def test_fails(ctx):
+        for _ in ctx.poll("ab"):
+            price("pear")
+
+    @pytest.mark.tether_sweep
+    async def test_fails_as_well():
+        await asyncio.sleep(0.001)
+        price("plum")
+
+    @pytest.mark.tether_sweep
+    async def test_skips_itself():
+        await asyncio.sleep(0.001)
+        pytest.skip("no server")
+    """
+    result = suite(source, *PLUGINS["pytest-asyncio"])
+    result.assert_outcomes(failed=2, skipped=1)
+    for name in ("pear", "plum"):
+        result.stdout.fnmatch_lines(
+            [
+                f'>*price("{name}")',
+                '>*return {"apple": 1}[[]name[]]',
+                f"E*KeyError: '{name}'",
+            ]
+        )
+    result.stdout.no_fnmatch_line("*_attempt.py*")
+
+
+def test_words_that_the_sweep_does_not_know_are_refused_at_once(suite: Suite) -> None:
+    source = """
+    def test_first(): pass
+
+    @pytest.mark.tether_sweep(2)
+    def test_it(ctx): pass
+    """
+    result = suite(source)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*tether_sweep takes at=, twice= and limit=, not 2*"])
+    result.stdout.no_fnmatch_line("*1 passed*")
+
+
+def test_what_cannot_be_swept_is_said_with_the_cure(suite: Suite) -> None:
+    source = """
+    class TestOfOld(unittest.IsolatedAsyncioTestCase):
+        @pytest.mark.tether_sweep
+        async def test_it(self):
+            await asyncio.sleep(0.001)
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("anyio_backend", ["trio"])
+    @pytest.mark.tether_sweep
+    async def test_on_trio(anyio_backend):
+        pass
+
+    @pytest.mark.tether_sweep(limit=0)
+    async def test_no_time():
+        await asyncio.sleep(0.001)
+    """
+    result = suite(source, "-p", "anyio.pytest_plugin")
+    result.assert_outcomes(failed=1, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_it belongs to a unittest.TestCase, * make it a function*",
+            "limit is more than 0 seconds, not 0*",
+            "*test_on_trio* runs elsewhere, in trio maybe: give it the asyncio *",
+        ]
+    )
+
+
 SHARED = (
     *("-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"),
     *("-o", "asyncio_default_fixture_loop_scope=function"),

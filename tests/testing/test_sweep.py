@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import queue
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tether import Context, ContextError, Group
+from tether import Context, ContextError, DeadlineExceeded, Group
 from tether.cli._app import app
 from tether.testing import Report, SweepError, Verdict, sweep
 
@@ -408,14 +409,158 @@ def test_an_operation_that_fails_by_itself_is_unresolved() -> None:
     assert "without an end, it raises KeyError" in str(report)
 
 
-def test_what_is_wrong_anyway_is_noise() -> None:
+def test_what_is_left_behind_anyway_is_noise() -> None:
+    async def leaves(state: list[int]) -> None:
+        OPEN.append(Path(__file__).open())  # noqa: SIM115
+        await asyncio.sleep(1.0)
+
+    report = sweep(leaves, setup=list)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert any("left behind: file" in one for one in report.noise)
+
+
+def test_what_works_only_once_cannot_show_that_it_works_again() -> None:
     async def works_once(state: list[int]) -> None:
         state.pop()
         await asyncio.sleep(1.0)
 
     report = sweep(works_once, setup=lambda: [1])
-    assert report.verdict is Verdict.PASS
-    assert any("IndexError" in one for one in report.noise)
+    assert report.verdict is Verdict.UNRESOLVED
+    assert report.delivered  # the rest is judged
+    assert "without an end, the same operation on the same state raises Index" in str(
+        report
+    )
+
+
+def test_but_another_error_after_an_end_is_a_finding() -> None:
+    class Table:
+        def __init__(self) -> None:
+            self.free = 1
+            self.rows: set[int] = set()
+
+    async def insert(table: Table) -> None:
+        if not table.free:
+            raise ConnectionError("no connection is free")
+        table.free -= 1
+        await asyncio.sleep(1.0)
+        table.free += 1
+        if 1 in table.rows:
+            raise ValueError("duplicate key")
+        table.rows.add(1)
+
+    report = sweep(insert, setup=Table)
+    assert report.verdict is Verdict.FAIL
+    (finding,) = report.findings
+    assert "ConnectionError: no connection is free" in finding.problem
+
+
+async def sells(state: dict[str, int]) -> None:
+    state["lost"] = 100
+    await asyncio.sleep(1.0)
+    state["lost"] = 1
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (lambda state: False, "check returned False"),
+        (lambda state: f"{state['lost']} are lost", "1 are lost"),
+    ],
+)
+def test_a_check_that_fails_without_an_end_shows_nothing(
+    check: Callable[[Any], object], said: str
+) -> None:
+    report = sweep(sells, setup=dict, check=check)
+    assert report.verdict is Verdict.UNRESOLVED
+    assert f"without an end, check: {said}" in str(report)
+    with pytest.raises(SweepError, match="without an end, check"):
+        report.verify()
+
+
+def test_of_what_a_check_says_the_numbers_count() -> None:
+    def check(state: dict[str, int]) -> str:
+        return f"{state['lost']} are lost"
+
+    async def raises_on_the_way(state: dict[str, int]) -> None:
+        try:
+            await asyncio.sleep(1.0)
+        except asyncio.CancelledError:
+            state["lost"] = 100
+            raise
+
+    report = sweep(raises_on_the_way, setup=lambda: {"lost": 1}, check=check)
+    assert report.verdict is Verdict.FAIL
+    assert report.findings[0].problem == "check: 100 are lost"
+
+
+def test_a_check_that_breaks_is_an_error_at_once() -> None:
+    async def op(state: dict[str, int]) -> None:
+        await asyncio.sleep(1.0)
+
+    def plain(ctx: Context, state: dict[str, int]) -> None:
+        ctx.sleep(1.0)
+
+    def check(state: dict[str, int]) -> bool:
+        return state.mising  # type: ignore[attr-defined, no-any-return]
+
+    for one in (op, plain):
+        with pytest.raises(RuntimeError, match="has no attribute 'mising'") as caught:
+            sweep(one, setup=dict, check=check)
+        assert isinstance(caught.value.__cause__, AttributeError)
+
+
+def test_what_leaves_the_program_is_a_finding_not_the_end_of_the_sweep() -> None:
+    async def leaves() -> None:
+        try:
+            await asyncio.sleep(1.0)
+        except asyncio.CancelledError:
+            sys.exit(0)
+
+    async def stops() -> None:
+        try:
+            await asyncio.sleep(1.0)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+    assert "it raises SystemExit: 0" in sweep(leaves).findings[0].problem
+    assert "it raises KeyboardInterrupt" in sweep(stops).findings[0].problem
+
+
+def test_more_places_than_are_tried_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tether.testing.sweeping._sweep.MOST", 1)
+    runs = 0
+
+    async def differs() -> None:
+        nonlocal runs
+        runs += 1
+        if runs <= 2:  # as long as nothing is ended
+            await asyncio.sleep(1.0)
+        else:
+            await asyncio.sleep(2.0)
+
+    report = sweep(differs)
+    assert report.verdict is Verdict.UNRESOLVED
+    assert "more than 1 places were found" in str(report)
+
+
+def test_there_is_one_sweep_at_a_time() -> None:
+    said: list[str] = []
+
+    async def op() -> None:
+        await asyncio.sleep(1.0)
+        if not said:
+            await asyncio.to_thread(other)
+
+    def other() -> None:
+        try:
+            sweep(lets_pass)
+        except RuntimeError as exc:
+            said.append(str(exc))
+
+    sweep(op)
+    assert said
+    assert said[0].startswith("one sweep at a time")
+    assert sweep(lets_pass).verdict is Verdict.PASS
 
 
 def test_an_error_in_place_of_the_end_is_a_finding() -> None:
@@ -512,6 +657,92 @@ def test_a_check_that_does_not_end_is_a_finding() -> None:
     tried: list[asyncio.Event] = []
     report = sweep(never_again, setup=asyncio.Event, check=check, limit=1.0)
     assert "check: it does not end within 1 s" in report.findings[0].problem
+
+
+# -- what never takes its end ------------------------------------------------------
+
+
+def retries(ctx: Context) -> None:
+    while True:
+        try:
+            return ctx.sleep(1.0)
+        except Exception:
+            continue
+
+
+def retries_whatever_comes(ctx: Context) -> None:
+    while True:
+        try:
+            return ctx.sleep(1.0)
+        except BaseException:
+            continue
+
+
+async def retries_in_a_task(ctx: Context) -> None:
+    while True:
+        try:
+            return await ctx.sleep_async(1.0)
+        except BaseException:
+            continue
+
+
+async def retries_in_a_task_and_gives_up(ctx: Context) -> None:
+    while True:
+        try:
+            return await ctx.sleep_async(1.0)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            continue
+
+
+@pytest.mark.parametrize(
+    "op",
+    [retries, retries_whatever_comes, retries_in_a_task],
+    ids=lambda op: op.__name__,
+)
+def test_what_catches_its_end_for_ever_is_told_with_its_line(
+    op: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tether.testing.sweeping._plain.LAST", 0.05)
+    report = sweep(op, limit=5.0)
+    assert report.verdict is Verdict.FAIL
+    finding = report.findings[-1]
+    head, line = finding.problem.splitlines()
+    assert head == "it does not end: told of it 10,000 times, it goes on"
+    assert "test_sweep.py:" in line
+    assert line.endswith(f"in {op.__name__}")
+    again = sweep(op, limit=5.0, at=str(finding.cuts[0]))
+    assert [one.problem for one in again.findings] == [finding.problem]
+
+
+def test_its_twin_passes() -> None:
+    report = sweep(retries_in_a_task_and_gives_up, limit=5.0)
+    assert report.verdict is Verdict.PASS, str(report)
+
+
+def test_a_thread_that_is_given_up_ends() -> None:
+    before = {*threading.enumerate()}
+    sweep(retries, limit=5.0)
+    assert {*threading.enumerate()} <= before
+
+
+def test_a_thread_that_computes_for_ever_after_its_end_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tether.testing.sweeping._plain.LONGEST", 0.2)
+    monkeypatch.setattr("tether.testing.sweeping._plain.LAST", 0.05)
+    enough = threading.Event()
+
+    def computes(ctx: Context) -> None:
+        if ctx.done():
+            while not enough.is_set():
+                pass
+
+    report = sweep(computes, limit=5.0)
+    enough.set()
+    said = report.findings[0].problem.splitlines()[0]
+    assert said == "it does not end within 0.2 real seconds, in which it does not wait"
 
 
 # -- a second cancel, in the cleanup -----------------------------------------------
@@ -638,6 +869,41 @@ def test_the_look_at_which_it_is_ended_finds_the_end(look: str) -> None:
     }
 
 
+def goes_on(ctx: Context, state: dict[str, int]) -> None:
+    for _ in range(3):
+        with contextlib.suppress(Exception):
+            ctx.sleep(1.0)
+    state["done"] = 3
+
+
+def looks_and_leaves(ctx: Context, state: dict[str, int]) -> None:
+    for _ in range(3):
+        if ctx.wait(1.0) or ctx.err() is not None:
+            return
+    state["done"] = 3
+
+
+def gives_a_part_up(ctx: Context, state: dict[str, int]) -> None:
+    with contextlib.suppress(DeadlineExceeded), ctx.with_timeout(0.5) as part:
+        part.sleep(1.0)  # it is the part that is over, if nothing ends it all
+    ctx.check()
+
+
+def test_an_end_that_a_plain_function_swallows_is_a_finding() -> None:
+    report = sweep(goes_on, setup=dict)
+    assert report.verdict is Verdict.FAIL
+    (finding,) = report.findings
+    assert finding.problem == "it swallows the end, and finishes as if none came"
+
+
+@pytest.mark.parametrize("op", [looks_and_leaves, gives_a_part_up])
+def test_one_that_looks_and_leaves_has_not_swallowed_it(
+    op: Callable[..., object],
+) -> None:
+    report = sweep(op, setup=dict)
+    assert report.verdict is Verdict.PASS, str(report)
+
+
 def test_a_thread_that_waits_elsewhere_is_told_with_where_and_left() -> None:
     pools: list[queue.Queue[str]] = []
 
@@ -704,7 +970,8 @@ def test_what_cannot_be_called_is_said() -> None:
 
     for wrong, said in [
         (lambda: sweep(needs), "takes more: a, b"),
-        (lambda: sweep(takes_nothing), "takes none"),
+        (lambda: sweep(takes_nothing), "takes none. If it returns a coroutine"),
+        (lambda: sweep(lambda ctx: needs(1, 2)), "give sweep.. the async def itself"),
         (lambda: sweep(3), "3"),  # type: ignore[arg-type]
         (lambda: sweep(lets_pass, setup=3), "setup"),  # type: ignore[arg-type]
         (lambda: asyncio.run(main()), "one runs here"),
@@ -747,6 +1014,37 @@ def test_the_command_says_it_with_its_status() -> None:
 
 
 async def nothing_to_wait_for() -> None: ...
+
+
+async def exits() -> None:
+    try:
+        await asyncio.sleep(1.0)
+    except asyncio.CancelledError:
+        sys.exit(0)
+
+
+def breaks(pool: Pool) -> bool:
+    raise LookupError(pool)
+
+
+def exits_as_setup() -> None:
+    sys.exit(0)
+
+
+def test_nothing_but_a_pass_ends_it_with_0() -> None:
+    code, said = command(f"{HERE}:exits")
+    assert (code, said.split()[0]) == (1, "FAIL")
+    words = [f"{HERE}:slot_given_back", "--setup", f"{HERE}:Pool"]
+    code, said = command(*words, "--check", f"{HERE}:breaks")
+    assert code == 2
+    assert "raises LookupError" in " ".join(said.split())
+    assert command(*words, "--check", f"{HERE}:exits_as_setup")[0] == 2
+    assert command(f"{HERE}:lets_pass", "--setup", f"{HERE}:exits_as_setup")[0] == 2
+    assert command(f"{HERE}:lets_pass", "--setup", f"{HERE}:breaks_as_setup")[0] == 2
+
+
+def breaks_as_setup() -> None:
+    raise LookupError
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+)
 from typing import Any
 
 import aiosqlite
+import grpc
 import pytest
 
 from tether import (
@@ -25,6 +32,7 @@ from tether import (
     wait_for_async,
 )
 from tether.ext import aiohttp as ext_aiohttp
+from tether.ext import grpc as ext_grpc
 from tether.ext import httpx as ext_httpx
 from tether.ext.asgi import ContextMiddleware
 from tether.ext.sqlite import execute_async, fetch_all, fetch_all_async
@@ -314,6 +322,51 @@ def test_http_clients(setup: Callable[[], object]) -> None:
     report = sweep(get, setup=setup, real_time=True, limit=30.0)
     assert not report.findings, str(report)
     assert report.reached >= 2
+
+
+@pytest.fixture(scope="module")
+def stock() -> Iterator[str]:
+    """A server of gRPC, outside of what is swept."""
+    get: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: b"ok")
+    with ThreadPoolExecutor(4) as threads:
+        server = grpc.server(threads)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("shop.Stock", {"Get": get}),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}"
+        server.stop(None).wait()
+
+
+async def calls(ctx: Context, method: Any) -> None:
+    assert await ext_grpc.call_async(ctx, method, b"") == b"ok"
+
+
+def calls_in_a_thread(ctx: Context, method: Any) -> None:
+    assert ext_grpc.call(ctx, method, b"") == b"ok"
+
+
+def test_grpc(stock: str) -> None:
+    @asynccontextmanager
+    async def method() -> AsyncIterator[Any]:
+        async with grpc.aio.insecure_channel(stock) as channel:
+            yield channel.unary_unary("/shop.Stock/Get")
+
+    report = sweep(calls, setup=method, real_time=True, limit=30.0)
+    assert not report.findings, str(report)
+    assert report.reached >= 1, str(report)
+
+
+def test_grpc_in_threads(stock: str) -> None:
+    @contextmanager
+    def method() -> Iterator[Any]:
+        with grpc.insecure_channel(stock) as channel:
+            yield channel.unary_unary("/shop.Stock/Get")
+
+    report = sweep(calls_in_a_thread, setup=method)
+    assert not report.findings, str(report)
+    assert report.delivered, str(report)
 
 
 def test_aiosqlite() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -53,8 +54,11 @@ def sweep(
             limit=limit,
             real_time=real_time,
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
+    except Exception:
+        traceback.print_exc()  # of the setup: it is none of what the sweep finds
+        sys.exit(2)
     click.echo(str(report))
     codes = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNRESOLVED: 2}
     sys.exit(codes[report.verdict])
@@ -66,7 +70,7 @@ def _load(target: str) -> Callable[..., object]:
         raise click.UsageError(f"{target!r} is not MODULE:FUNCTION, as shop:checkout")
     try:
         found: Any = importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, SystemExit) as error:
         raise click.UsageError(f"{module} cannot be imported: {error}") from error
     for name in path.split("."):
         if not hasattr(found, name):

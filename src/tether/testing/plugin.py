@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 MARKER = "tether_leaks"
 SWEEP = "tether_sweep"
 BUBBLE = "tether_bubble"
-WORDS = {MARKER: ["ignore", "off"], BUBBLE: ["grace", "patience"]}
+WORDS = {
+    MARKER: ["ignore", "off"],
+    SWEEP: ["at", "twice", "limit"],
+    BUBBLE: ["grace", "patience"],
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,7 +74,8 @@ def pytest_collection_modifyitems(
             words = WORDS.get(mark.name)
             if words and (mark.args or not set(words).issuperset(mark.kwargs)):
                 said = ", ".join([*map(repr, mark.args), *mark.kwargs])
-                known = " and ".join(f"{word}=" for word in words)
+                *most, last = (f"{word}=" for word in words)
+                known = f"{', '.join(most)} and {last}"
                 raise pytest.UsageError(
                     f"{item.nodeid}: {mark.name} takes {known}, not {said}"
                 )

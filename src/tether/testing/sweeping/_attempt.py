@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any, final
 
 from ... import _clock, _loops
@@ -24,7 +24,8 @@ from ..leaks._patience import pauses
 from ._case import Case
 from ._drive import drive, driving_children, seen_by
 from ._places import Cut, Means, Moment, Place, site
-from ._trace import AGAIN, ENDLESS, GOES_ON, RAISES, Trace
+from ._telling import Telling
+from ._trace import AGAIN, Kind, Trace
 
 TURNS = 8
 
@@ -38,13 +39,13 @@ async def attempt(case: Case, trace: Trace) -> None:
             await asyncio.sleep(0)
         await operate(lambda ctx: case.call(ctx, state), trace, case.name, case.limit)
         if not trace.unending:
-            said = await _within(case.limit, case.verify(state))
+            said = await _within(case.limit, case.verify(state, trace))
             if said:
-                trace.problems.append(f"check: {said}")
+                trace.add(Kind.CHECK, f"check: {said}")
     finally:
         said = await _within(case.limit, stack.aclose())
         if said:
-            trace.problems.append(f"leaving what setup gave: {said}")
+            trace.add(Kind.LEAVING, f"leaving what setup gave: {said}")
 
 
 async def _within(limit: float, work: Awaitable[str | None]) -> str | None:
@@ -72,14 +73,19 @@ async def operate(
         task = await _run(call, name, limit, knife)
         if not task.done():
             trace.unending = True
-            trace.problems.append(_endless(task, limit))
+            trace.add(Kind.ENDLESS, _endless(task, limit))
             task.cancel()
             await asyncio.wait({task}, timeout=1.0)
+            return
+        if trace.unending:
+            _ = task.cancelled() or task.exception()  # asked for: it is told already
             return
         judge(trace, task)
         await _outliving(trace, before)
         again = await _run(call, name, limit, None)
-        trace.problems += _works(again, limit)
+        said = _works(again, limit)
+        if said:
+            trace.add(Kind.AGAIN, f"the same operation on the same state {said}")
 
 
 async def _run(
@@ -95,21 +101,40 @@ async def _run(
             knife.finished()
             return result
 
+    async def contained() -> object:
+        try:
+            return await body()
+        except (SystemExit, KeyboardInterrupt) as exc:
+            raise _Exit from exc
+
     token = seen_by.set(None if knife is None else knife.seen)
     try:
         # As a plain task: the driver is around the operation, inside of the block.
-        task = asyncio.Task(body(), name="the operation")
+        task = asyncio.Task(contained(), name="the operation")
     finally:
         seen_by.reset(token)
     if knife is not None:
         knife.hold(task, scope)
-    await asyncio.wait({task}, timeout=limit)
+    with nullcontext() if knife is None else Telling(knife.trace, scope):
+        await asyncio.wait({task}, timeout=limit)
     return task
+
+
+@final
+class _Exit(Exception):
+    """Stands for what would stop the loop, and the sweep with it."""
+
+
+def _error(task: asyncio.Task[Any]) -> BaseException | None:
+    error = task.exception()
+    return error.__cause__ if isinstance(error, _Exit) else error
 
 
 def _endless(task: asyncio.Task[Any], limit: float) -> str:
     lines = reversed(_chains.lines(coro_of(task)))
-    return f"{ENDLESS} within {limit:g} s" + "".join(f"\n  at {one}" for one in lines)
+    return f"it does not end within {limit:g} s" + "".join(
+        f"\n  at {one}" for one in lines
+    )
 
 
 @final
@@ -117,7 +142,7 @@ class Knife:
     """Ends the operation at the place, the moment and by the means of the cut."""
 
     def __init__(self, trace: Trace) -> None:
-        self._trace = trace
+        self.trace = trace
         self._cut: Cut | None = trace.cut
         self._counts: Counter[str] = Counter()
         self._task: asyncio.Task[Any] | None = None
@@ -129,11 +154,12 @@ class Knife:
 
     def seen(self, coro: object, got: object) -> None:
         """A coroutine of the operation is about to wait for `got`."""
-        trace, cut = self._trace, self._cut
+        trace, cut = self.trace, self._cut
         where = site(coro)
         self._counts[where] += 1
         place = Place(where, self._counts[where])
-        trace.places.append(place)
+        if not trace.struck:
+            trace.places.append(place)
         if not asyncio.isfuture(got):
             trace.yields.add(place)
         if trace.struck:
@@ -157,7 +183,7 @@ class Knife:
         That of its context interrupts it only where it still waits: it may well finish
         without having seen any.
         """
-        trace, task, scope = self._trace, self._task, self._scope
+        trace, task, scope = self.trace, self._task, self._scope
         if not trace.struck or trace.cut is None:
             return
         stacks = [state.stacks.get(id(task)) for state in [*_loops.states.values()]]
@@ -174,7 +200,7 @@ class Knife:
         task = self._task
         assert task is not None
         if not task.done():
-            self._trace.again = True
+            self.trace.again = True
             task.cancel()
 
     def _strike(self) -> None:
@@ -184,7 +210,7 @@ class Knife:
         assert cut is not None
         if task.done():
             return
-        self._trace.struck = True
+        self.trace.struck = True
         if cut.means is Means.CANCEL:
             task.cancel()
         elif cut.means is Means.CONTEXT:
@@ -200,23 +226,25 @@ def judge(trace: Trace, task: asyncio.Task[Any]) -> None:
         trace.outcome = "canceled"
         ours = cut is not None and cut.means is not Means.CANCEL
         if trace.struck and ours and not trace.again:
-            trace.problems.append("CancelledError comes out, not the context's error")
+            said = "CancelledError comes out, not the context's error"
+            trace.add(Kind.RAISES, said)
         return
-    error = task.exception()
+    error = _error(task)
     if error is None:
         trace.outcome = "finished"
         if trace.ignored:
             what = "cancel" if cut is not None and cut.means is Means.CANCEL else "end"
-            trace.problems.append(
-                f"it swallows the {what}, and finishes as if none came"
-            )
+            said = f"it swallows the {what}, and finishes as if none came"
+            trace.add(Kind.SWALLOWED, said)
         return
     trace.outcome = f"raised {type(error).__name__}"
     ended = isinstance(error, ContextError) and (
         cut is not None and cut.means is not Means.CANCEL
     )
     if not ended:
-        trace.problems.append(f"{RAISES} {type(error).__name__}: {error}")
+        if cut is None:
+            trace.error = error
+        trace.add(Kind.RAISES, f"it raises {type(error).__name__}: {error}")
 
 
 async def _outliving(trace: Trace, before: set[asyncio.Task[Any]]) -> None:
@@ -235,17 +263,14 @@ async def _outliving(trace: Trace, before: set[asyncio.Task[Any]]) -> None:
             f"\n  at {line}" for line in reversed(_chains.lines(coro_of(task)))
         )
         name = getattr(coro_of(task), "__qualname__", "")
-        trace.problems.append(f"{GOES_ON}: {name}(){lines}")
+        trace.add(Kind.GOES_ON, f"a task of it goes on: {name}(){lines}")
 
 
-def _works(again: asyncio.Task[Any], limit: float) -> list[str]:
-    head = "the same operation on the same state"
+def _works(again: asyncio.Task[Any], limit: float) -> str:
     if not again.done():
         again.cancel()
-        return [f"{head} does not end within {limit:g} s"]
+        return f"does not end within {limit:g} s"
     if again.cancelled():
-        return [f"{head} is canceled"]
-    error = again.exception()
-    if error is not None:
-        return [f"{head} raises {type(error).__name__}: {error}"]
-    return []
+        return "is canceled"
+    error = _error(again)
+    return "" if error is None else f"raises {type(error).__name__}: {error}"

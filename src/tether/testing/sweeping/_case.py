@@ -10,6 +10,20 @@ from typing import Any, final
 
 from ..._checks import callable_, seconds_
 from ..._context import Context
+from ._trace import Trace
+
+BROKEN = (
+    "the check of {name} raises {what} although nothing was ended; it raises "
+    "AssertionError, or returns a text or False, if something is wrong"
+)
+NOT_PLAIN = (
+    "{name} is a plain function that returns something to await: give sweep() the "
+    "async def itself, or a functools.partial of it"
+)
+NO_CTX = (
+    "sweep() ends a plain function through the ctx that it takes first; {name} takes "
+    "none. If it returns a coroutine, give the async def itself, or a functools.partial"
+)
 
 
 @final
@@ -37,6 +51,14 @@ class Case:
         args: list[object] = [ctx] if self.takes_ctx else []
         return self.op(*args, *([state] if self.takes_state else []))
 
+    def call_plainly(self, ctx: Context, state: object, trace: Trace) -> None:
+        """Call what is a plain function."""
+        said = self.call(ctx, state)
+        if inspect.isawaitable(said):
+            if inspect.iscoroutine(said):
+                said.close()  # or Python says that it was never awaited
+            trace.refused = TypeError(NOT_PLAIN.format(name=self.name))
+
     async def prepare(self, stack: AsyncExitStack) -> object:
         """A fresh state; what has to be closed afterwards is in `stack`."""
         if self.setup is None:
@@ -50,8 +72,11 @@ class Case:
             return stack.enter_context(state)
         return state
 
-    async def verify(self, state: object) -> str:
-        """What the user's own check has to say; "": nothing."""
+    async def verify(self, state: object, trace: Trace) -> str:
+        """What the user's own check has to say; "": nothing.
+
+        A check that breaks before anything was ended would break after each end.
+        """
         if self.check is None:
             return ""
         try:
@@ -60,11 +85,22 @@ class Case:
                 said = await said
         except AssertionError as exc:
             return str(exc) or "an assertion failed"
-        except Exception as exc:
-            return f"{type(exc).__name__}: {exc}"
+        except (Exception, SystemExit) as exc:
+            what = f"{type(exc).__name__}: {exc}"
+            if trace.cut is None and trace.refused is None:
+                trace.refused = RuntimeError(BROKEN.format(what=what, name=self.name))
+                trace.refused.__cause__ = exc
+            return what
         if said is False:
             return "check returned False"
         return said if isinstance(said, str) else ""
+
+
+def limit_(limit: float) -> float:
+    """The limit, if it is one."""
+    if not seconds_("limit", limit) > 0.0:
+        raise ValueError(f"limit is more than 0 seconds, not {limit!r}")
+    return limit
 
 
 def case(
@@ -79,8 +115,7 @@ def case(
         callable_("setup", setup)
     if check is not None:
         callable_("check", check)
-    if not seconds_("limit", limit) > 0.0:
-        raise ValueError(f"limit is more than 0 seconds, not {limit!r}")
+    limit_(limit)
     names = [*inspect.signature(op).parameters.values()]
     takes_ctx = bool(names) and (
         names[0].name == "ctx" or names[0].annotation in {Context, "Context"}

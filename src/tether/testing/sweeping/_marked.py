@@ -9,29 +9,41 @@ take it, as it is ended by nothing else.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import unittest
+from collections.abc import Callable, Iterable
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any, final
 
 import pytest
 from _pytest.runner import runtestprotocol
+from _pytest.skipping import evaluate_xfail_marks
 
+from ... import _loops
 from ..._scope import Scope
 from ..leaks import Watch
 from . import _plain
 from ._attempt import operate
+from ._case import limit_
 from ._places import parse
-from ._report import Verdict
+from ._report import Report, Verdict
 from ._sweep import WAYS, conduct, quiet_collector
-from ._trace import RAISES, Trace
+from ._trace import Kind, Trace
 
 MARKER = "tether_sweep"
 CTX = "ctx"
 NO_CTX = (
     f"{MARKER} ends a plain test through its ctx, and {{}} takes none: give it an "
     "argument ctx, which the marker fills in, and pass it on"
+)
+NO_PYTEST_TEST = (
+    f"{MARKER} runs a test many times, and {{}} belongs to a unittest.TestCase, which "
+    "runs it in its own way: make it a function, an async one under pytest-asyncio or "
+    "anyio"
+)
+NO_ASYNCIO = (
+    f"{MARKER} ends tasks of asyncio, and {{}} runs elsewhere, in trio maybe: give it "
+    'the asyncio backend alone, @pytest.mark.parametrize("anyio_backend", ["asyncio"])'
 )
 
 
@@ -41,6 +53,7 @@ class Sweeps:
 
     def __init__(self, observe: Callable[[Watch | None], None]) -> None:
         self._observe = observe  # has the fixtures of a run told apart
+        self._runs: _Runs | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(
@@ -48,14 +61,35 @@ class Sweeps:
     ) -> bool | None:
         """Run it once for each way to end it, and report once."""
         mark = item.get_closest_marker(MARKER)
-        if mark is None:
+        if mark is None or _is_not_to_run(item):
             return None
         hooks = item.ihook
         hooks.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        for report in _Runs(item, nextitem, self._observe).reports(mark):
+        self._runs = _Runs(item, nextitem, self._observe)
+        try:
+            reports = self._runs.reports(mark)
+        finally:
+            self._runs = None
+        for report in reports:
             hooks.pytest_runtest_logreport(report=report)
         hooks.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> None:
+        """Keep what each phase has come to: it is told when all runs are over."""
+        if self._runs is not None:
+            self._runs.calls.append(call)
+
+
+def _is_not_to_run(item: pytest.Item) -> bool:
+    """Whether it is expected to fail so badly that it must not even begin."""
+    if item.config.option.runxfail or all(
+        mark.kwargs.get("run", True) for mark in item.iter_markers("xfail")
+    ):
+        return False
+    expected = evaluate_xfail_marks(item)
+    return expected is not None and not expected.run
 
 
 @final
@@ -71,7 +105,9 @@ class _Runs:
         self._item = item
         self._nextitem = nextitem
         self._observe = observe
-        self._reports: list[pytest.TestReport] = []
+        self.calls: list[pytest.CallInfo[None]] = []  # of a run
+        self._first: list[pytest.CallInfo[None]] | None = None
+        self._sections: list[tuple[str, str, str]] = []  # and what it has printed
         self._function: Callable[..., Any] = item.obj
         self._is_async = inspect.iscoroutinefunction(item.obj)
         self._takes_ctx = CTX in item._fixtureinfo.argnames
@@ -82,20 +118,23 @@ class _Runs:
 
     def reports(self, mark: pytest.Mark) -> list[pytest.TestReport]:
         """What pytest is told: of the first run, with the findings of all."""
-        known = {"at", "limit", "twice"}
-        if mark.args or not known >= mark.kwargs.keys():
-            raise pytest.UsageError(
-                f"{MARKER} takes at=, twice= and limit=, not {mark}"
-            )
-        self._limit = mark.kwargs.get("limit", 10.0)
-        at = mark.kwargs.get("at")
+        at, limit = mark.kwargs.get("at"), mark.kwargs.get("limit", 10.0)
+        option = self._item.config.option
+        as_expected = option.runxfail
+        option.runxfail = True  # each run for itself: a failure is one
         try:
+            if issubclass(self._item.cls or object, unittest.TestCase):
+                return [self._refused(NO_PYTEST_TEST.format(self._item.name))]
             if not (self._is_async or self._takes_ctx):
                 return [self._refused(NO_CTX.format(self._item.name))]
+            why, only = "", None
             try:
                 only = None if at is None else parse(at)
-            except ValueError as exc:
-                return [self._refused(str(exc))]
+                self._limit = limit_(limit)
+            except (TypeError, ValueError) as exc:
+                why = str(exc)
+            if why:
+                return [self._refused(why)]
             with quiet_collector():
                 report = conduct(
                     self._item.nodeid,
@@ -105,14 +144,25 @@ class _Runs:
                     twice=mark.kwargs.get("twice", False),
                 )
         finally:
+            option.runxfail = as_expected
             self._item.obj = self._function
             self._item.session._setupstate.teardown_exact(self._nextitem)
-        first = self._reports
-        if report.verdict is not Verdict.PASS and all(one.passed for one in first):
-            call = next(one for one in first if one.when == "call")
-            call.outcome = "failed"
-            call.longrepr = str(report)
-        return first
+        return self._told(report)
+
+    def _told(self, report: Report) -> list[pytest.TestReport]:
+        calls = self._first
+        assert calls is not None
+        # If it fails by itself, pytest shows that better than a report does.
+        passed = all(call.excinfo is None for call in calls)
+        if report.verdict is not Verdict.PASS and passed:
+            failed = pytest.CallInfo.from_call(
+                lambda: pytest.fail(str(report), pytrace=False), when="call"
+            )
+            calls = [failed if call.when == "call" else call for call in calls]
+        self._item._report_sections[:] = self._sections
+        # By the hook, so that it knows a failure that is expected.
+        tell = self._item.ihook.pytest_runtest_makereport
+        return [tell(item=self._item, call=call) for call in calls]
 
     def _refused(self, why: str) -> pytest.TestReport:
         call = pytest.CallInfo.from_call(
@@ -125,6 +175,7 @@ class _Runs:
         if self._takes_ctx:
             self._item.funcargs[CTX] = None  # of no fixture: `_swept` fills it in
         self._item.obj = self._swept(trace)
+        self.calls = []
         watch = Watch()
         watch.begin()
         self._observe(watch)
@@ -134,19 +185,20 @@ class _Runs:
                     self._item, log=False, nextitem=self._neighbour
                 )
             for one in reports:
-                if one.failed:
-                    trace.problems.append(f"{RAISES} in {one.when}: {one.longreprtext}")
+                if one.failed and (one.when != "call" or trace.error is None):
+                    said = f"it raises in {one.when}: {one.longreprtext}"
+                    trace.add(Kind.RAISES, said)
             trace.left(watch.left())
         finally:
             self._observe(None)
             watch.end()
-        if not self._reports:
-            self._reports = reports
+        if self._first is None:
+            self._first = [*self.calls]
+            self._sections = [*self._item._report_sections]
 
     def _swept(self, trace: Trace) -> Callable[..., Any]:
         function, name, limit = self._function, self._item.name, self._limit
         takes_ctx = self._takes_ctx
-        skips: list[BaseException] = []
 
         def call(ctx: Scope, args: Iterable[object], kwargs: dict[str, object]) -> Any:
             return function(*args, **({**kwargs, CTX: ctx} if takes_ctx else kwargs))
@@ -154,31 +206,18 @@ class _Runs:
         @wraps(function)
         async def swept(*args: object, **kwargs: object) -> None:
             async def operation(ctx: Scope) -> None:
-                with _noting(skips):
-                    await call(ctx, args, kwargs)
+                await call(ctx, args, kwargs)
 
+            if _loops.running_loop() is None:
+                pytest.fail(NO_ASYNCIO.format(name), pytrace=False)
             await operate(operation, trace, name, limit)
-            if skips:
-                raise skips[0]
+            if trace.error is not None:
+                raise trace.error
 
         @wraps(function)
         def swept_plainly(*args: object, **kwargs: object) -> None:
-            def operation(ctx: Scope) -> None:
-                with _noting(skips):
-                    call(ctx, args, kwargs)
-
-            _plain.operate(operation, trace, name, limit)
-            if skips:
-                raise skips[0]
+            _plain.operate(lambda ctx: call(ctx, args, kwargs), trace, name, limit)
+            if trace.error is not None:
+                raise trace.error
 
         return swept if self._is_async else swept_plainly
-
-
-@contextmanager
-def _noting(skips: list[BaseException]) -> Iterator[None]:
-    """What pytest has to be told, while the sweep takes it for an error."""
-    try:
-        yield
-    except pytest.skip.Exception as exc:
-        skips.append(exc)
-        raise

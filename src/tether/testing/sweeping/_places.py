@@ -14,6 +14,8 @@ from typing import NamedTuple, final
 from ... import _awaits
 from ..leaks import _chains
 
+OWN = "tether.testing.sweeping."
+
 
 class Moment(Enum):
     """When the end comes, seen from the wait at the place."""
@@ -99,6 +101,33 @@ def words(frame: FrameType | None) -> str:
     return _chains.line(frame)
 
 
+def callers(frame: FrameType | None) -> tuple[str, ...]:
+    """The lines of the operation that have led here, the outermost first."""
+    chain: list[str] = []
+    while frame is not None and _module(frame).startswith(OWN):
+        frame = frame.f_back  # what counts it
+    while frame is not None and not _module(frame).startswith(OWN):
+        if not is_ours(frame):
+            chain.append(words(frame))
+        frame = frame.f_back
+    return tuple(reversed(chain))
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Whether it is a line of tether, and not of what runs the operation."""
+    return is_tethers(frame) and not _module(frame).startswith(OWN)
+
+
+def is_tethers(frame: FrameType) -> bool:
+    """Whether it is a line of tether, or of what runs the operation."""
+    return _module(frame).startswith("tether.")
+
+
+def _module(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name
+
+
 def _is_plumbing(frame: FrameType) -> bool:
-    name = frame.f_globals.get("__name__", "")
+    name = _module(frame)
     return name.partition(".")[0] in {"asyncio", "uvloop", "tether", "threading"}

@@ -26,8 +26,9 @@ from ..._tree import End
 from .._standing import Standing
 from .._virtual import VirtualClock
 from ._case import Case
-from ._places import Means, Moment, Place, words
-from ._trace import ENDLESS, RAISES, Trace
+from ._places import Means, Moment, Place, callers, is_ours, words
+from ._telling import Telling
+from ._trace import Kind, Trace
 
 WAYS = ((Moment.EARLY, Means.CONTEXT), (Moment.EARLY, Means.DEADLINE))
 FAR = 1_000_000.0  # its deadline, if nothing else ends it
@@ -35,6 +36,7 @@ GLANCE = 0.0005
 # These have asked for ends before they read the clock, to compare it with a deadline.
 # Only if that has passed do they ask again, and find the end that has come meanwhile.
 COMPARES = {one.__code__ for one in (Scope._ended, Scope.err, Scope.__enter__)}
+LONGEST = 60.0  # real seconds in which it may compute, while the clock stands
 LAST = 1.0  # real seconds for one that is canceled at its limit
 GRACE = 0.1  # real seconds of silence, while something outside may answer
 
@@ -48,15 +50,15 @@ def attempt(case: Case, trace: Trace) -> None:
             state = runner.run(case.prepare(stack))
             try:
                 operate(
-                    lambda ctx: case.call(ctx, state),
+                    lambda ctx: case.call_plainly(ctx, state, trace),
                     trace,
                     case.name,
                     case.limit,
                     clock,
                 )
-                said = runner.run(case.verify(state))
+                said = runner.run(case.verify(state, trace))
                 if said:
-                    trace.problems.append(f"check: {said}")
+                    trace.add(Kind.CHECK, f"check: {said}")
             finally:
                 runner.run(stack.aclose())
 
@@ -81,9 +83,10 @@ def operate(
     trace.abandoned = second.abandoned
     head = "the same operation on the same state"
     if second.problems:  # of which each is said of "it"
-        trace.problems.append(head + second.problems[0].removeprefix("it"))
+        said = second.problems[0].text.removeprefix("it")
+        trace.add(Kind.AGAIN, f"{head}{said}")
     elif again is not None:
-        trace.problems.append(f"{head} raises {type(again).__name__}: {again}")
+        trace.add(Kind.AGAIN, f"{head} raises {type(again).__name__}: {again}")
 
 
 def _run(
@@ -94,6 +97,7 @@ def _run(
     clock: VirtualClock | None,
 ) -> BaseException | None:
     raised: list[BaseException] = []
+    over = threading.Event()  # or given up
     scope = background().with_timeout(FAR, label=f"sweep of {name}")
     context = copy_context()
 
@@ -106,17 +110,20 @@ def _run(
             context.run(within)
         except BaseException as exc:
             raised.append(exc)
+        finally:
+            over.set()
 
     # One that is left behind, as nothing ends it, must not keep the program alive.
     thread = threading.Thread(target=body, name="the operation", daemon=True)
     now = _clock.now
     _clock.now = _Looks(trace, scope, thread).now
     try:
-        thread.start()
-        if clock is None:
-            _wait(thread, scope, limit, trace)
-        else:
-            _drive(thread, clock, scope, limit, trace)
+        with Telling(trace, scope, thread, over.set):
+            thread.start()
+            if clock is None:
+                _wait(thread, over, scope, limit, trace)
+            else:
+                _drive(thread, clock, scope, limit, trace)
     finally:
         _clock.now = now
         scope.cancel()
@@ -150,7 +157,9 @@ class _Looks:
     def _look(self, frame: FrameType | None) -> bool:
         """Note the place; end the operation, and say so, if it is that of the cut."""
         trace, cut = self._trace, self._trace.cut
-        while frame is not None and _is_ours(frame):
+        if trace.struck:
+            return False  # it is on its way out, and is not ended again
+        while frame is not None and is_ours(frame):
             frame = frame.f_back
         if frame is None or frame.f_globals is globals():
             return False  # the entry and the exit of the block around it
@@ -161,7 +170,7 @@ class _Looks:
         if cut is None or trace.reached or place != cut.place:
             return False
         trace.reached = trace.struck = True
-        trace.chain = _callers(frame)
+        trace.chain = callers(frame)
         if cut.means is Means.CONTEXT:
             self._scope.cancel()
         else:
@@ -169,32 +178,31 @@ class _Looks:
         return True
 
 
-def _is_ours(frame: FrameType) -> bool:
-    name = frame.f_globals.get("__name__", "")
-    return name.startswith("tether.") and frame.f_globals is not globals()
-
-
-def _callers(frame: FrameType | None) -> tuple[str, ...]:
-    chain: list[str] = []
-    while frame is not None and frame.f_globals is not globals():
-        if not _is_ours(frame):
-            chain.append(words(frame))
-        frame = frame.f_back
-    return tuple(reversed(chain))
-
-
-def _wait(thread: threading.Thread, scope: Scope, limit: float, trace: Trace) -> None:
-    thread.join(limit)
-    if thread.is_alive():
-        trace.problems.append(_endless(thread, limit))
+def _wait(
+    thread: threading.Thread,
+    over: threading.Event,
+    scope: Scope,
+    limit: float,
+    trace: Trace,
+) -> None:
+    if not over.wait(limit):
+        trace.add(Kind.ENDLESS, _endless(thread, f"{limit:g} s"))
         scope.cancel()
-        thread.join(LAST)
+    thread.join(LAST)
 
 
-def _endless(thread: threading.Thread, limit: float) -> str:
-    frame = sys._current_frames().get(thread.ident or 0)
-    lines = "".join(f"\n  at {one}" for one in reversed(_callers(frame)))
-    return f"{ENDLESS} within {limit:g} s{lines}"
+def _endless(thread: threading.Thread, limit: str) -> str:
+    frame = inner = sys._current_frames().get(thread.ident or 0)
+    while inner is not None:
+        if inner.f_code in OURS:
+            frame = inner  # it is being counted just now
+        inner = inner.f_back
+    lines = "".join(f"\n  at {one}" for one in reversed(callers(frame)))
+    return f"it does not end within {limit}{lines}"
+
+
+# What of the sweep itself is called by the operation.
+OURS = {_Looks.now.__code__, Telling.count.__code__}
 
 
 def _drive(
@@ -207,25 +215,32 @@ def _drive(
     """Move the clock whenever the thread, and all it has started, waits."""
     end = clock.now() + limit
     stopped: float | None = None
-    quiet = time.monotonic()
+    quiet = busy = time.monotonic()
     while thread.is_alive():
+        if trace.unending and stopped is None:
+            stopped = time.monotonic()  # it was given up
         standing = {*clock._standing().values()}
         due = clock._next()
         is_due = due is not None and due <= end
         if Standing.RUNNING in standing:
             quiet = time.monotonic()
+            if stopped is None and quiet - busy > LONGEST:
+                said = f"{LONGEST:g} real seconds, in which it does not wait"
+                trace.add(Kind.ENDLESS, _endless(thread, said))
+                stopped = quiet
+                scope.cancel()
         elif is_due and Standing.OUTSIDE not in standing:
             clock._step(end if due is None else due)
-            quiet = time.monotonic()
+            quiet = busy = time.monotonic()
         elif time.monotonic() - quiet > GRACE:
             # Not at once: it may have ended, or be on its way, between two looks.
             if is_due:
                 clock._step(end if due is None else due)
             elif stopped is None:
-                trace.problems.append(_endless(thread, limit))
+                trace.add(Kind.ENDLESS, _endless(thread, f"{limit:g} s"))
                 stopped = time.monotonic()
                 scope.cancel()
-            quiet = time.monotonic()
+            quiet = busy = time.monotonic()
         if stopped is not None and time.monotonic() - stopped > LAST:
             return  # it does not look at its context: told, and left behind
         thread.join(GLANCE)
@@ -234,8 +249,13 @@ def _drive(
 def _judge(trace: Trace, error: BaseException | None) -> None:
     if error is None:
         trace.outcome = "finished"
+        if trace.ignored and trace.struck:
+            said = "it swallows the end, and finishes as if none came"
+            trace.add(Kind.SWALLOWED, said)
     elif isinstance(error, ContextError) and trace.struck:
         trace.outcome = "canceled"
     else:
         trace.outcome = f"raised {type(error).__name__}"
-        trace.problems.append(f"{RAISES} {type(error).__name__}: {error}")
+        if trace.cut is None:
+            trace.error = error
+        trace.add(Kind.RAISES, f"it raises {type(error).__name__}: {error}")

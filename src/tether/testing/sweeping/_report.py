@@ -9,7 +9,7 @@ from enum import Enum
 from typing import final
 
 from ._places import Cut
-from ._trace import AGAIN, Trace, kind_of
+from ._trace import AGAIN, Kind, Trace
 
 
 class Verdict(Enum):
@@ -68,9 +68,9 @@ class Report:
     name: str
     findings: tuple[Finding, ...]
     noise: tuple[str, ...]
-    """What is wrong without any end, too, and is not counted."""
+    """What is left behind without any end, too, and is not counted."""
     unresolved: tuple[str, ...]
-    """Ways to end it that could not be tried, and why."""
+    """What could not be tried, and what is wrong without any end, so tells nothing."""
     delivered: tuple[Cut, ...]
     """The ends that it was given, each in a run of its own."""
     missed: tuple[Cut, ...]
@@ -119,7 +119,7 @@ class Report:
                 "it never waits (if it is a plain function: never looks at its ctx), "
                 "so there is nowhere to end it"
             )
-        lines += [f"not tried: {line}" for line in self.unresolved]
+        lines += [f"unresolved: {line}" for line in self.unresolved]
         if self.missed and not self.delivered:
             lines += [f"cannot be ended so: {cut}" for cut in self.missed]
         lines += [
@@ -128,20 +128,22 @@ class Report:
         return "\n".join(lines)
 
 
-def findings(traces: Iterable[Trace], noise: set[str]) -> tuple[Finding, ...]:
-    """The problems of all runs, each once, those first that come soonest."""
-    cuts: dict[str, list[Cut]] = {}
-    first: dict[str, tuple[str, tuple[str, ...]]] = {}
+def findings(
+    traces: Iterable[Trace], anyway: set[tuple[Kind, str]]
+) -> tuple[Finding, ...]:
+    """The problems of all runs, each once, those first that come soonest.
+
+    But none that there is `anyway`, without an end.
+    """
+    cuts: dict[tuple[Kind, str], list[Cut]] = {}
+    first: dict[tuple[Kind, str], tuple[str, tuple[str, ...]]] = {}
     for trace in traces:
         assert trace.cut is not None
-        for kind in Counter(map(kind_of, trace.problems)):
-            if kind in noise:
-                continue
-            cuts.setdefault(kind, []).append(trace.cut)
-            if kind not in first:
-                problem = next(one for one in trace.problems if kind_of(one) == kind)
-                first[kind] = problem, trace.chain
+        problems = {one.same: one for one in reversed(trace.problems)}
+        for same in dict.fromkeys(one.same for one in trace.problems):
+            if same not in anyway:
+                cuts.setdefault(same, []).append(trace.cut)
+                first.setdefault(same, (problems[same].text, trace.chain))
     return tuple(
-        Finding(problem, tuple(cuts[kind]), chain)
-        for kind, (problem, chain) in first.items()
+        Finding(text, tuple(cuts[same]), chain) for same, (text, chain) in first.items()
     )

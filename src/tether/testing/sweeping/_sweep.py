@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,14 +19,16 @@ from .._pace import Deadlock
 from ..leaks import Watch
 from . import _plain
 from ._attempt import attempt
-from ._case import Case, case
+from ._case import NO_CTX, Case, case
 from ._places import Cut, Means, Moment, Place, parse
 from ._report import Report, findings
-from ._trace import Trace, kind_of
+from ._trace import FAILED, LEAKS, Kind, Trace
 
 TRIES = 3
 MOST = 2000  # places of one operation
 FROZEN_BY_PYTHON = 1000  # objects; at its start 3.12 keeps some hundred out of the way
+
+_one = threading.Lock()
 
 Ways = tuple[tuple[Moment, Means], ...]
 
@@ -82,17 +85,18 @@ def sweep(
     client has left, and now the server stops.
 
     Time is virtual (see `run`), so that hours of back-off take milliseconds; `limit` is
-    in seconds of it. `real_time=True` runs on the real clock. `at` replays the one
-    place that a report names. `report.verify()` raises unless it is a PASS.
+    in seconds of it: computing takes none. `real_time=True` runs on the real clock,
+    `limit` then, too. `at` replays the one place that a report names. `report.verify()`
+    raises unless it is a PASS.
+
+    Raises `RuntimeError` if the check breaks although nothing was ended, and if another
+    sweep runs in this process; `TypeError` for what cannot be swept.
     """
     if asyncio.events._get_running_loop() is not None:
         raise RuntimeError("sweep() starts loops of its own; one runs here")
     one = case(op, setup, check, limit)
     if not one.is_async and not one.takes_ctx:
-        raise TypeError(
-            f"sweep() ends a plain function through the ctx that it takes first; "
-            f"{one.name} takes none"
-        )
+        raise TypeError(NO_CTX.format(name=one.name))
     ways = WAYS if one.is_async else _plain.WAYS
     only = None if at is None else parse(at)
     engine = _engine(one, real_time)
@@ -109,18 +113,43 @@ def conduct(
     twice: bool,
 ) -> Report:
     """Have `run` do all the runs, and sum up."""
+    if not _one.acquire(blocking=False):
+        raise RuntimeError(
+            "one sweep at a time: another one runs in this process, and each would "
+            "take the other's clock, and what it leaves behind, for its own"
+        )
+    try:
+        return _conduct(name, run, ways, only=only, twice=twice)
+    finally:
+        _one.release()
+
+
+def _conduct(
+    name: str,
+    run: Callable[[Trace], None],
+    ways: Ways,
+    *,
+    only: Cut | None,
+    twice: bool,
+) -> Report:
     base = Trace(None)
     run(base)
-    noise = {kind_of(problem) for problem in base.problems}
+    failed = any(base.of(FAILED))
+    if base.refused is not None and not failed:
+        raise base.refused
     known: dict[Place, None] = dict.fromkeys(base.places)
     yields = set(base.yields)
     traces: list[Trace] = []
     runs = 1
-    unresolved = [f"without an end, {one}" for one in base.fails()]
+    # Once for all: what is wrong without an end tells nothing when there was one.
+    unresolved = [
+        f"without an end, {one.text}" for one in base.problems if one.kind not in LEAKS
+    ]
+    dropped = False
     missed: list[Cut] = []
     delivered: list[Cut] = []
     todo = [*_cuts(known, ways)] if only is None else [only]
-    if unresolved:
+    if failed:
         todo = []
     done = set(todo)
     while todo:
@@ -144,8 +173,10 @@ def conduct(
             missed.append(cut)  # it was over, or what it waited for never came
         traces.append(trace)
         # What is waited in after the end is the cleanup, which is not ended again.
-        if only is None and not trace.struck and len(known) < MOST:
+        if only is None and not trace.struck:
             fresh = [place for place in trace.places if place not in known]
+            if fresh and len(known) >= MOST:
+                dropped, fresh = True, []
             known |= dict.fromkeys(fresh)
             more = [one for one in _cuts(fresh, ways) if one not in done]
             done |= {*more}
@@ -157,12 +188,14 @@ def conduct(
             again = [] if trace.problems else trace.cleanup
             todo += [cut._replace(again=place) for place in again]
         trace.places.clear()
+    if dropped:
+        unresolved.append(f"more than {MOST} places were found; the rest was not tried")
     if only is not None and not delivered and not unresolved:
         unresolved.append(f"{only}: the end could not be delivered there")
     return Report(
         name,
-        findings(traces, noise),
-        tuple(one for one in base.problems if one not in base.fails()),
+        findings(traces, {one.same for one in base.problems}),
+        tuple(one.text for one in base.of(LEAKS)),
         tuple(unresolved),
         tuple(delivered),
         tuple(missed),
@@ -186,7 +219,9 @@ def _engine(one: Case, real_time: bool) -> Callable[[Trace], None]:
                 try:
                     _once(one, trace, real_time)
                 except Deadlock as exc:
-                    trace.problems.append(f"it waits for ever: {exc}")
+                    trace.add(Kind.ENDLESS, f"it waits for ever: {exc}")
+                except SystemExit as exc:  # of a task that it has started
+                    trace.add(Kind.RAISES, f"it raises SystemExit: {exc}")
                 gc.collect()
                 trace.left(watch.left())
             finally:

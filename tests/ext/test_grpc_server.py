@@ -168,6 +168,9 @@ def test_the_limit_of_the_server_is_answered_as_a_deadline(
     with serving(flavor, *methods, timeout=0.1) as served, begun(served, kind) as rpc:
         assert rpc.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert rpc.rpc.details() == "context deadline exceeded"
+    err, _ = ends.ended.get(timeout=PATIENCE)
+    assert isinstance(err, DeadlineExceeded)
+    assert "budget set at ext/grpc_serving.py:" in err.detail  # where it was made
 
 
 def own_budget(_: object, sc: object) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import finalize
@@ -53,6 +54,8 @@ class Interceptor:
             raise TypeError(f"base is a Context, not {base!r}")
         if not isinstance(trust, bool) and not callable(trust):
             raise TypeError(f"trust is True, False or a function, not {trust!r}")
+        frame = sys._getframe(1)
+        self._site = frame.f_code, frame.f_lasti  # of whoever has set the timeout
         self._trust = trust
         self._inbound = Inbound(timeout, max_timeout, accepted=ACCEPTED)
         self._arrivals = Arrivals()
@@ -104,9 +107,12 @@ class Interceptor:
         """The context of a call that came at the instant `since`, not yet entered."""
         above = arrived.onto(self._serving)
         if arrived.timeout is None:
-            return above.with_cancel(label=label)
-        when = since + arrived.timeout
-        return above.with_deadline(when, arrived.cause, label=label)
+            scope = above.with_cancel(label=label)
+        else:
+            when = since + arrived.timeout
+            scope = above.with_deadline(when, arrived.cause, label=label)
+        scope._code, scope._lasti = self._site
+        return scope
 
     def end_calls_in(self, grace: float | None) -> float:
         """End the contexts after so many seconds; when the server may give up."""

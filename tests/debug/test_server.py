@@ -26,7 +26,7 @@ import pytest
 
 from tests.debug.sick import PREFETCH, sick
 from tether import background, debug
-from tether.debug import _server, _sockets
+from tether.debug import _http, _sockets
 from tether.debug._sockets import processes
 
 TOKEN = "a token of more than 16 characters"
@@ -583,7 +583,7 @@ def test_clients_that_leave_at_once_keep_one_descriptor_between_them(
     page: debug.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = page._servers[0]
-    assert isinstance(server, _server._HTTP)
+    assert isinstance(server, _http.HTTP)
     server._give_one()
     made: list[socket.socket] = []
 

@@ -13,7 +13,7 @@ A map, in the order in which to read it:
     _watch                    one look, compared with an earlier one
     _text _pprof page.html    its faces
     _access _sockets          who may look, and where it is found
-    _server _signal           the page; SIGUSR2
+    _http _server _signal     requests, the page; SIGUSR2
 """
 
 from ._model import Branch as Branch

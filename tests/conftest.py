@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import hypothesis  # noqa: F401  before the freeze: it looks for who refers to what
 import pytest
 
 from tests.loops import KINDS, Run

@@ -60,7 +60,7 @@ def row(package: str, operation: Operation, report: Report) -> str:
     if says and operation.shown_by:
         says[0] += f" [{operation.shown_by}]"
     if not says and report.unresolved:
-        says = [f"{len(report.unresolved)} places were not reached again"]
+        says = [f"{len(report.unresolved)} unresolved: {short(report.unresolved[0])}"]
     return ("\n" + " " * sum(WIDTHS)).join([line + "".join(says[:1]), *says[1:]])
 
 

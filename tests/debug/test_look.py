@@ -20,7 +20,16 @@ import pytest
 
 from tests.debug.sick import PREFETCH, sick
 from tests.loops import Run
-from tether import Group, Queue, Scope, Semaphore, background, debug, to_thread
+from tether import (
+    Group,
+    Queue,
+    Scope,
+    Semaphore,
+    background,
+    debug,
+    to_thread,
+    todo,
+)
 from tether._context import Context
 from tether.debug import Look, Resource
 
@@ -48,6 +57,19 @@ def of_root(look: Look, root: str) -> list[debug.Group]:
 def resource(look: Look, part: str) -> Resource:
     [one] = [one for one in look.resources if part in one.name]
     return one
+
+
+def test_what_has_no_label_is_told_by_its_root(page: debug.Server, run: Run) -> None:
+    async def forgotten(ctx: Context) -> None:
+        with ctx.with_timeout(60.0):
+            await asyncio.sleep(3600.0)
+
+    async def main() -> Look:
+        return await look_at(page, forgotten(background()), forgotten(todo()))
+
+    found = run(main)
+    assert {group.root for group in found.tasks} >= {"background()", "todo()"}
+    assert {one.label for one in found.contexts} == {"background()", "todo()"}
 
 
 def test_where_python_knows_no_line_the_first_of_the_function_is_told(

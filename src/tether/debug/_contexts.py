@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from .. import _clock, _describe, _where
 from .._clock import INF
-from .._describe import LABEL
 from .._interrupt import NO_TASK, Stack
 from .._live import Live
 from .._overdue import is_open, over_since
@@ -52,7 +51,7 @@ def _counted(opened: list[Scope]) -> dict[Place, dict[str, int]]:
     counted: dict[Place, dict[str, int]] = {}
     for scope in opened:
         labels = counted.setdefault((id(scope._code), scope._lasti), {})
-        label = scope.value(LABEL) or _roots.UNNAMED
+        label = _roots.name(scope)
         labels[label] = labels.get(label, 0) + 1
     return counted
 
@@ -124,7 +123,7 @@ class _Tree:
         site = self._sites.get(place)
         if site is None:
             site = self._sites[place] = _describe.site(scope)
-        label = scope.value(LABEL) or _roots.UNNAMED
+        label = _roots.name(scope)
         if place in self._told:
             own, others = self._told[place]
             label = label if label in own else others
@@ -174,7 +173,7 @@ def _together(branches: list[Branch]) -> Branch:
 def _overdue(scope: Scope, now: float, ended: float) -> Overdue:
     task, at = _who(scope)
     return Overdue(
-        label=scope.value(LABEL) or _roots.UNNAMED,
+        label=_roots.name(scope),
         site=_describe.site(scope),
         age=now - _roots.made(scope),
         over=now - ended,

@@ -21,6 +21,8 @@ from ._chain import Task
 
 NOBODY = "no context"
 UNNAMED = "no label"
+# What has no label belongs to no request: which root it is of says so.
+_ROOTS = {"context.Background": "background()", "context.TODO": "todo()"}
 # From here on outwards, what a thread has in its variables is about all contexts.
 _ABOUT_ALL = (
     *("asyncio.runners", "asyncio.base_events"),
@@ -109,13 +111,23 @@ def of_context(ctx: Context) -> Root:
         node = node._parent
     now = _clock.now()
     deadline = ctx._deadline if isinstance(ctx, Node) else ctx.deadline
-    label = ctx.value(LABEL)
     return Root(
-        label or UNNAMED,
+        name(ctx),
         None if top is None else now - made(top),
         None if deadline is None or deadline == INF else deadline - now,
         ctx,
     )
+
+
+def name(ctx: Context) -> str:
+    """Its label, or the root it is derived from."""
+    label = ctx.value(LABEL)
+    if label:
+        return label
+    node: Any = ctx
+    while isinstance(node, Node) and node._parent is not None:
+        node = node._parent
+    return _ROOTS.get(getattr(node, "_name", ""), UNNAMED)
 
 
 def made(scope: Node) -> float:

@@ -36,7 +36,14 @@ from tests.core.support import LONG, start
 from tests.ext.serving import serve
 from tests.ext.tracing import Traced
 from tests.ext.watching import Line, Watch, mark, once_it_runs, table
-from tether import Canceled, ContextError, DeadlineExceeded, background, current
+from tether import (
+    Canceled,
+    Context,
+    ContextError,
+    DeadlineExceeded,
+    background,
+    current,
+)
 from tether.ext.asgi import ContextMiddleware as ContextASGI
 from tether.ext.django import (
     CommitUnknown,
@@ -48,6 +55,7 @@ from tether.ext.django import (
 from tether.ext.otel import statements
 from tether.ext.prometheus import instrument
 from tether.ext.wsgi import ContextWSGI
+from tether.testing import Verdict, sweep
 
 ENDLESS = "select pg_sleep(600)"
 NUMBERS = "with recursive r(i) as (select 1 union all select i + 1 from r where i < {})"
@@ -282,6 +290,29 @@ def test_a_transaction_is_committed_or_rolled_back(rows: str, watch: Watch) -> N
             ctx.cancel()
     assert watch.value(f"select sum(i) from {rows}") == 1
     assert ask("select 7") == (7,)
+
+
+def test_ended_at_each_look_a_transaction_leaves_nothing(
+    rows: str, watch: Watch
+) -> None:
+    model = model_of(rows)
+
+    def order(ctx: Context, _: str) -> None:
+        try:
+            with transaction(ctx):
+                model.objects.create(i=1)
+                ask("select pg_sleep(0.002)")
+                with transaction(ctx):
+                    model.objects.filter(i=1).delete()
+        finally:
+            connections.close_all()  # it is in a thread of its own
+
+    def check(_: str) -> bool:
+        return bool(watch.value(f"select count(*) from {rows}") == 0)
+
+    report = sweep(order, setup=lambda: rows, check=check, limit=60.0)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert len(report.delivered) >= 10
 
 
 def test_a_savepoint_is_rolled_back_alone(rows: str, watch: Watch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import (
@@ -329,6 +330,10 @@ def stock() -> Iterator[str]:
     """A server of gRPC, outside of what is swept."""
     get: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: b"ok")
     with ThreadPoolExecutor(4) as threads:
+        # All of them are there before, as one that comes later is found to be left.
+        all_at_once = threading.Barrier(4)
+        for waiting in [threads.submit(all_at_once.wait) for _ in range(4)]:
+            waiting.result()
         server = grpc.server(threads)
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("shop.Stock", {"Get": get}),)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
 from tether import Context
 from tether._elsewhere import fetched
 from tether._errors import NOT_A_CONTEXT
@@ -35,12 +39,26 @@ def send(
     """
     _check("send", ctx)
     _check_task(task)
+    return _send(ctx, task, args, kwargs, {})
+
+
+def _send(
+    ctx: Context,
+    task: Task | Signature,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    more: dict[str, object],
+) -> AsyncResult:
     ctx.check()
-    options = task.options if isinstance(task, Signature) else {}
-    headers = {**(options.get("headers") or {}), **written(ctx)}
+    headers = {**(_options(task).get("headers") or {}), **written(ctx)}
     # Within `ctx` for `task_always_eager`, which calls the function here and now.
     apply = ctx.bind(task.apply_async)
-    return apply(args, kwargs, headers=headers)
+    return apply(args, kwargs, headers=headers, **more)
+
+
+def _options(task: Task | Signature) -> dict[str, Any]:
+    options: dict[str, Any] = task.options if isinstance(task, Signature) else {}
+    return options
 
 
 def call(
@@ -56,20 +74,31 @@ def call(
     backend that is gone. In a task of Celery it raises RuntimeError and sends nothing,
     as Celery does not allow one task to wait for another there.
     """
+    _check("call", ctx)
+    _check_task(task)
     _refuse("call", "await to_thread(ctx, call, ...)")
-    result = send(ctx, task, *args, **kwargs)
-    stop = ctx.after_func(lambda: cancel(result))
+    ident = _options(task).get("task_id") or str(uuid4())
+    result: AsyncResult | None = None
+    stop: Callable[[], bool] | None = None
     try:
-        _fetch(ctx, result, propagate=False)
+        result = sent = _send(ctx, task, args, kwargs, {"task_id": ident})
+        stop = ctx.after_func(lambda: cancel(sent))
+        _fetch(ctx, sent, propagate=False)
     except BaseException as exc:
-        if stop():  # else it has been canceled with `ctx`
+        # If not, it has been canceled with `ctx`, or was not sent.
+        if _may_be_sent(task, exc) if stop is None else stop():
             try:
-                cancel(result)
+                cancel(result or AsyncResult(ident, app=task.app))
             except Exception as also:
                 exc.add_note(f"its task could not be canceled: {also!r}")
         raise
     stop()
-    return result.get()  # which has come
+    return sent.get()  # which has come
+
+
+def _may_be_sent(task: Task | Signature, exc: BaseException) -> bool:
+    """Whether Ctrl-C has come perhaps when it was sent, and that was not known yet."""
+    return not isinstance(exc, Exception) and not task.app.conf.task_always_eager
 
 
 def wait(ctx: Context, result: AsyncResult) -> object:

@@ -17,6 +17,7 @@ import pytest
 from celery import Celery
 from celery.app.trace import trace_task
 from celery.exceptions import TaskRevokedError
+from celery.signals import after_task_publish
 from opentelemetry.sdk.trace import TracerProvider
 
 from demo.databases.server import Server
@@ -259,6 +260,22 @@ def test_a_call_that_is_interrupted_is_canceled_over_there(log: Path) -> None:
         finally:
             process.kill()
     assert b"KeyboardInterrupt" in said
+    until(lambda: count(log, "stopped"))
+
+
+def test_a_call_that_is_interrupted_while_it_is_sent_is_canceled_as_well(
+    log: Path,
+) -> None:
+    def press(**_: object) -> None:
+        until(lambda: count(log, "started"))
+        raise KeyboardInterrupt
+
+    after_task_publish.connect(press, weak=False)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            celery.call(background(), work.wait, str(log))
+    finally:
+        after_task_publish.disconnect(press)
     until(lambda: count(log, "stopped"))
 
 

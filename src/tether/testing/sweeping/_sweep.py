@@ -104,6 +104,21 @@ def sweep(
         return conduct(one.name, engine, ways, only=only, twice=twice)
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Not beside another sweep."""
+    if not _one.acquire(blocking=False):
+        raise RuntimeError(
+            "one sweep at a time: another one runs in this process, and each would "
+            "take the other's clock, and what it leaves behind, for its own"
+        )
+    try:
+        yield
+    finally:
+        _one.release()
+
+
+@_alone()
 def conduct(
     name: str,
     run: Callable[[Trace], None],
@@ -113,25 +128,6 @@ def conduct(
     twice: bool,
 ) -> Report:
     """Have `run` do all the runs, and sum up."""
-    if not _one.acquire(blocking=False):
-        raise RuntimeError(
-            "one sweep at a time: another one runs in this process, and each would "
-            "take the other's clock, and what it leaves behind, for its own"
-        )
-    try:
-        return _conduct(name, run, ways, only=only, twice=twice)
-    finally:
-        _one.release()
-
-
-def _conduct(
-    name: str,
-    run: Callable[[Trace], None],
-    ways: Ways,
-    *,
-    only: Cut | None,
-    twice: bool,
-) -> Report:
     base = Trace(None)
     run(base)
     failed = any(base.of(FAILED))
